@@ -1,0 +1,530 @@
+package verify
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/pin-cmp/pin-cmp/internal/imageref"
+)
+
+// Tier is how an image reference was found, and so how sure it is that the
+// text is one.
+type Tier int
+
+// The tiers. All but Sweep decide; Sweep warns, unless the policy says
+// otherwise.
+const (
+	// Typed: the field is known to hold an image (a PodSpec, a well-known
+	// custom resource).
+	Typed Tier = iota + 1
+	// Generic: the field's name says so (image, baseImage, {repository, tag}).
+	Generic
+	// Nested: one of the above in YAML or JSON inside a string.
+	Nested
+	// Sweep: only the text's shape says so.
+	Sweep
+	// Configured: a rule of the policy says so.
+	Configured
+)
+
+var tierNames = [...]string{Typed: "typed", Generic: "generic", Nested: "nested", Sweep: "sweep", Configured: "configured"}
+
+// String returns the tier's name in lower case.
+func (t Tier) String() string { return tierNames[t] }
+
+// Image is a reference that an object holds.
+type Image struct {
+	// Path is the field that decides what runs: of a reference in parts, the
+	// digest, else the tag.
+	Path Path
+	// Value is that field's own text, and Reference the whole reference.
+	Value     string
+	Reference imageref.Reference
+	Tier      Tier
+}
+
+// Finder finds the images of objects.
+type Finder struct {
+	rules []compiledRule
+}
+
+// NewFinder returns a Finder with the built-in rules and those given, which
+// win over them.
+func NewFinder(rules ...Rule) (*Finder, error) {
+	f := &Finder{}
+	for i, rule := range rules {
+		compiled, err := rule.compile(Configured)
+		if err != nil {
+			return nil, fmt.Errorf("images[%d]: %w", i, err)
+		}
+		f.rules = append(f.rules, compiled)
+	}
+	return f, nil
+}
+
+// Find returns every image that object names, and warnings about what could
+// not be read. The order is that of the tiers, then of the fields' names.
+//
+// What it cannot see is what no manifest says: an image that an operator puts
+// together from a version number, or that a mutating webhook injects.
+func (f *Finder) Find(object map[string]any) ([]Image, []Warning) {
+	s := search{finder: f, claimed: map[string]bool{}, ignored: map[string]bool{}}
+	s.object(nil, object, 0)
+	return s.images, s.warnings
+}
+
+// maxNesting bounds manifests in ConfigMaps in manifests in ConfigMaps.
+const maxNesting = 4
+
+// identity is what a rule matches on.
+type identity struct{ group, kind, name, namespace string }
+
+func identify(object map[string]any) identity {
+	text := func(m map[string]any, key string) string {
+		s, _ := m[key].(string)
+		return s
+	}
+	o := identity{kind: text(object, "kind")}
+	if group, _, ok := strings.Cut(text(object, "apiVersion"), "/"); ok {
+		o.group = group
+	}
+	metadata, _ := object["metadata"].(map[string]any)
+	o.name, o.namespace = text(metadata, "name"), text(metadata, "namespace")
+	if o.name == "" && text(metadata, "generateName") != "" {
+		o.name = text(metadata, "generateName") + "*"
+	}
+	return o
+}
+
+// String returns Kind/namespace/name.
+func (o identity) String() string {
+	parts := []string{o.kind, o.namespace, o.name}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
+}
+
+// search is one object's search.
+type search struct {
+	finder   *Finder
+	images   []Image
+	warnings []Warning
+	claimed  map[string]bool // paths that are settled
+	ignored  map[string]bool // paths that a rule of the user's says hold none
+	owner    identity
+	nesting  int
+}
+
+// object searches an object that stands at path.
+func (s *search) object(at Path, object map[string]any, nesting int) {
+	outer, outerNesting := s.owner, s.nesting
+	s.owner, s.nesting = identify(object), nesting
+	defer func() { s.owner, s.nesting = outer, outerNesting }()
+
+	for _, rule := range s.finder.rules {
+		s.apply(rule, at, object)
+	}
+	data := isData(s.owner)
+	if !data {
+		for _, rule := range builtin()[s.owner.kind] {
+			s.apply(rule, at, object)
+		}
+		for _, rule := range builtin()["*"] {
+			s.apply(rule, at, object)
+		}
+	}
+	for _, key := range sortedKeys(object) {
+		if key == "status" {
+			continue // what ran, not what will
+		}
+		s.walk(place{path: at.child(key), key: key, data: data}, object[key])
+	}
+}
+
+// apply runs one rule on an object.
+func (s *search) apply(rule compiledRule, at Path, object map[string]any) {
+	if !rule.match.matches(s.owner) {
+		return
+	}
+	rule.path.each(at, object, func(path Path, value any) {
+		if s.isClaimed(path) || s.isIgnored(path) {
+			return
+		}
+		switch {
+		case rule.action == ActionIgnore:
+			s.ignored[path.id()] = true
+		case rule.action == ActionYAML:
+			if text, ok := value.(string); ok {
+				s.nested(path, text, true)
+			}
+		case rule.repository != nil:
+			s.parts(rule, path, value)
+		default:
+			s.field(rule, path, value)
+		}
+	})
+}
+
+// claim settles a field; it is not looked at again.
+func (s *search) claim(path Path) { s.claimed[path.id()] = true }
+
+func (s *search) isClaimed(path Path) bool { return len(s.claimed) > 0 && s.claimed[path.id()] }
+
+// isIgnored tells whether path or anything above it is ignored.
+func (s *search) isIgnored(path Path) bool {
+	if len(s.ignored) == 0 {
+		return false
+	}
+	for i := range path {
+		if s.ignored[path[:i+1].id()] {
+			return true
+		}
+	}
+	return false
+}
+
+// field takes the value of a field that a rule names.
+func (s *search) field(rule compiledRule, path Path, value any) {
+	text, ok := value.(string)
+	if !ok {
+		if value == nil {
+			return
+		}
+		text = fmt.Sprint(value)
+	}
+	reference := text
+	if rule.regexp != nil {
+		match := rule.regexp.FindStringSubmatch(text)
+		switch {
+		case match == nil:
+			return
+		case len(match) > 1:
+			reference = match[1]
+		default:
+			reference = match[0]
+		}
+	}
+	s.add(path, text, reference, rule.tier)
+}
+
+// parts takes a reference that a rule finds in pieces.
+func (s *search) parts(rule compiledRule, path Path, value any) {
+	pick := func(p pattern) part {
+		if p == nil {
+			return part{}
+		}
+		at, v := p.lookup(path, value)
+		return newPart(at, v)
+	}
+	s.assembled(pick(rule.registry), pick(rule.repository), pick(rule.tag), pick(rule.digest), rule.tier)
+}
+
+// part is one piece of a reference.
+type part struct {
+	path Path
+	text string
+}
+
+func newPart(path Path, value any) part {
+	switch v := value.(type) {
+	case nil, map[string]any, []any:
+		return part{}
+	case string:
+		return part{path, v}
+	default:
+		return part{path, fmt.Sprint(v)}
+	}
+}
+
+var bareHex = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// assembled adds the reference that the pieces make, the way charts do.
+func (s *search) assembled(registry, repository, tag, digest part, tier Tier) {
+	if repository.text == "" {
+		return
+	}
+	decides := repository
+	text := repository.text
+	for _, scheme := range []string{"oci://", "docker://"} {
+		text = strings.TrimPrefix(text, scheme)
+	}
+	if registry.text != "" {
+		text = strings.TrimSuffix(registry.text, "/") + "/" + text
+	}
+	if tag.text != "" {
+		decides = tag
+		text += ":" + tag.text
+	}
+	if digest.text != "" {
+		decides = digest
+		if bareHex.MatchString(digest.text) {
+			digest.text = "sha256:" + digest.text
+		}
+		text += "@" + digest.text
+	}
+	for _, p := range []part{registry, repository, tag, digest} {
+		if p.path != nil {
+			s.claim(p.path)
+		}
+	}
+	s.add(decides.path, decides.text, text, tier)
+}
+
+// add records a reference.
+func (s *search) add(path Path, value, reference string, tier Tier) {
+	s.claim(path)
+	if s.nesting > 0 && tier < Nested {
+		tier = Nested
+	}
+	s.images = append(s.images, Image{Path: path, Value: value, Reference: imageref.Parse(reference), Tier: tier})
+}
+
+// place is where a walk stands.
+type place struct {
+	path   Path
+	key    string // the nearest map key
+	parent string // the map key above that
+	data   bool   // nothing here runs: look for symbolic references only
+	weak   bool   // keys are the user's own words, as in a ConfigMap's data
+}
+
+func (p place) into(key string) place {
+	return place{path: p.path.child(key), key: key, parent: p.key, data: p.data, weak: p.weak}
+}
+
+func (p place) item(i int) place {
+	p.path = p.path.child(i)
+	return p
+}
+
+// walk looks at everything below a place that no rule has settled.
+func (s *search) walk(p place, node any) {
+	if len(s.ignored) > 0 && s.ignored[p.path.id()] {
+		p.data = true
+	}
+	switch n := node.(type) {
+	case map[string]any:
+		if s.isClaimed(p.path) {
+			return
+		}
+		if !p.data {
+			s.imageMap(p, n)
+			s.environment(p, n)
+		}
+		for _, key := range sortedKeys(n) {
+			if p.key == "metadata" && key == "managedFields" ||
+				p.key == "annotations" && key == "kubectl.kubernetes.io/last-applied-configuration" {
+				continue // copies
+			}
+			child := p.into(key)
+			child.weak = p.weak || s.userWords(p.key)
+			s.walk(child, n[key])
+		}
+	case []any:
+		if !p.data && (p.key == "args" || p.key == "command") {
+			s.arguments(p, n)
+		}
+		for i, item := range n {
+			s.walk(p.item(i), item)
+		}
+	case string:
+		s.text(p, n)
+	}
+}
+
+// userWords tells whether the keys of the map at key are the user's own words
+// and not a schema's.
+func (s *search) userWords(key string) bool {
+	switch key {
+	case "annotations", "labels", "matchLabels":
+		return true
+	case "data", "stringData":
+		return s.owner.group == "" && (s.owner.kind == "ConfigMap" || s.owner.kind == "Secret")
+	}
+	return false
+}
+
+// imageKey matches the names of fields that hold an image in custom resources.
+// Lists of CRDs name images so in 93 of 100 cases.
+var imageKey = regexp.MustCompile(`^(?:image|dockerImage|docker_image|imageName|containerImage|baseImage|[a-z][A-Za-z0-9]*Image)$`)
+
+// text takes a string that no rule has settled.
+func (s *search) text(p place, text string) {
+	if s.isClaimed(p.path) {
+		return
+	}
+	if symbolicAnywhere(text) {
+		s.add(p.path, text, text, Generic)
+		return
+	}
+	if p.data || p.parent == "rbd" && p.key == "image" { // a block device of Ceph
+		return
+	}
+	if imageKey.MatchString(p.key) && maybeImage(text) && (!p.weak || imageref.Shaped(text)) {
+		s.add(p.path, text, text, Generic)
+		return
+	}
+	secret := s.owner.group == "" && s.owner.kind == "Secret"
+	if manifestText(text) {
+		s.nested(p.path, text, false)
+		return
+	}
+	if secret {
+		if decoded, err := base64.StdEncoding.DecodeString(text); err == nil && manifestText(string(decoded)) {
+			s.nested(p.path, string(decoded), false)
+		}
+		return // never sweep, and so never print, what a Secret holds
+	}
+	if _, value, ok := strings.Cut(text, "="); ok && strings.HasPrefix(text, "-") {
+		text = value
+	}
+	if imageref.Shaped(text) {
+		s.add(p.path, text, text, Sweep)
+	} else if (strings.Contains(text, "@build") || strings.Contains(text, "@resolve")) && strings.ContainsAny(text, "\n") {
+		s.warn(p.path, "a longer text holds the word @build or @resolve, where no rewrite reaches it")
+	}
+}
+
+// symbolicAnywhere tells whether text is symbolic wherever it stands. Outside a
+// field for images the name needs a slash: deploy@build is an ssh target, too.
+func symbolicAnywhere(text string) bool {
+	return imageref.Shaped(text) && imageref.Parse(text).State == imageref.Symbolic
+}
+
+// maybeImage tells whether the value of a field with an image's name can be
+// one at all. What a registry could never serve is a picture, a path, a URL or
+// a wildcard; what holds a variable may become an image and is judged.
+func maybeImage(text string) bool {
+	if text == "" || len(text) > 1024 || strings.ContainsAny(text, " \t\n*") ||
+		strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "data:") {
+		return false
+	}
+	if u, err := url.Parse(text); err == nil && u.Scheme != "" && u.Host != "" {
+		return u.Scheme == "docker" || u.Scheme == "oci"
+	}
+	switch strings.ToLower(path.Ext(text)) {
+	case ".png", ".jpg", ".jpeg", ".svg", ".gif", ".ico", ".webp", ".qcow2", ".img", ".iso", ".raw", ".vmdk":
+		return false
+	}
+	return true
+}
+
+// placeholder is a symbolic verb alone, as the value of a key "digest".
+var placeholder = regexp.MustCompile(`^(?:build|resolve)(?:\+(?:patch|minor|major))?$`)
+
+// imageMap takes a map that is a reference in pieces: {registry, repository,
+// tag, digest} as Helm values have it, {name, newName, newTag, digest} as
+// kustomize does.
+func (s *search) imageMap(p place, n map[string]any) {
+	get := func(keys ...string) part {
+		for _, key := range keys {
+			if found := newPart(p.path.child(key), n[key]); found.text != "" {
+				return found
+			}
+		}
+		return part{}
+	}
+	tag, digest := get("newTag", "tag"), get("digest", "sha")
+	named := imageKey.MatchString(p.key)
+	repository := get("newName", "repository")
+	if repository.text == "" && (named || p.key == "images" || n["newTag"] != nil || placeholder.MatchString(digest.text)) {
+		repository = get("name")
+	}
+	if repository.text == "" && digest.text != "" {
+		repository = get("image")
+	}
+	if repository.text == "" || p.parent == "rbd" || !named && tag.text == "" && digest.text == "" {
+		return
+	}
+	// A git or Helm repository has a URL, and its tag is no image's.
+	if strings.Contains(repository.text, "://") && !strings.HasPrefix(repository.text, "oci://") && !strings.HasPrefix(repository.text, "docker://") {
+		return
+	}
+	if s.isClaimed(repository.path) {
+		return
+	}
+	s.assembled(get("registry"), repository, tag, digest, Generic)
+}
+
+var imageEnv = regexp.MustCompile(`^RELATED_IMAGE_|_IMAGE$|^IMAGE_|^IMAGE$`)
+
+// environment takes an item of a container's env that hands on an image.
+func (s *search) environment(p place, n map[string]any) {
+	name, _ := n["name"].(string)
+	value, ok := n["value"].(string)
+	if p.key == "env" && ok && imageEnv.MatchString(name) && imageref.Shaped(value) {
+		s.add(p.path.child("value"), value, value, Generic)
+	}
+}
+
+var (
+	imageFlag      = regexp.MustCompile(`^--?[A-Za-z0-9-]*image[A-Za-z0-9-]*$`)
+	imageFlagEqual = regexp.MustCompile(`^--?[A-Za-z0-9-]*image[A-Za-z0-9-]*=(.+)$`)
+)
+
+// arguments takes flags that hand on an image: --solver-image=X, --image X.
+func (s *search) arguments(p place, list []any) {
+	for i, item := range list {
+		text, _ := item.(string)
+		if match := imageFlagEqual.FindStringSubmatch(text); match != nil && imageref.Shaped(match[1]) {
+			s.add(p.path.child(i), text, match[1], Generic)
+		}
+		if imageFlag.MatchString(text) && i+1 < len(list) {
+			if next, _ := list[i+1].(string); imageref.Shaped(next) {
+				s.add(p.path.child(i+1), next, next, Generic)
+			}
+		}
+	}
+}
+
+// manifestText tells whether a string holds a manifest.
+func manifestText(text string) bool {
+	return strings.Contains(text, "apiVersion") && strings.Contains(text, "kind") && strings.ContainsAny(text, "\n{")
+}
+
+var documentSeparator = regexp.MustCompile(`(?m)^---(?:[ \t].*)?\r?$`)
+
+// nested searches YAML or JSON inside a string. A fragment need not be a
+// manifest (Helm values in an Application).
+func (s *search) nested(at Path, text string, fragment bool) {
+	s.claim(at)
+	if s.nesting >= maxNesting {
+		s.warn(at, fmt.Sprintf("manifests are nested more than %d deep; what is below was not looked at", maxNesting))
+		return
+	}
+	for i, document := range documentSeparator.Split(text, -1) {
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			if fragment || strings.Contains(document, "image") {
+				s.warn(at, "holds text that looks like a manifest and is not readable as YAML; images in it were not found")
+			}
+			continue
+		}
+		inside := at.child(Inside(i))
+		if fragment {
+			s.nesting++
+			s.walk(place{path: inside}, object)
+			s.nesting--
+		} else if object["kind"] != nil {
+			s.object(inside, object, s.nesting+1)
+		}
+	}
+}
+
+func (s *search) warn(path Path, message string) {
+	s.warnings = append(s.warnings, Warning{Object: s.owner.String(), Field: path.String(), Message: message})
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
