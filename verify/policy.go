@@ -338,6 +338,15 @@ func (e Exemption) compile() (compiledExemption, error) {
 	return c, nil
 }
 
+// Finder returns the finder that knows the policy's own places.
+func (p *Policy) Finder() *Finder { return p.finder }
+
+// Exempts returns the reason for which an image of an object passes whatever it
+// is, if the policy has one.
+func (p *Policy) Exempts(object map[string]any, image Image) (reason string, ok bool) {
+	return p.exempt(identify(object), image.Reference)
+}
+
 // exempt returns the reason for which ref passes in the object, if any.
 func (p *Policy) exempt(owner identity, ref imageref.Reference) (string, bool) {
 	if ref.State == imageref.Symbolic {

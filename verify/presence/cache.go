@@ -246,7 +246,7 @@ func (c *Cache) seen(k key) (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case found && !(ok && at.After(stored)):
+	case found && (!ok || !at.After(stored)):
 		c.present[k] = stored
 		return stored, true
 	case !found && c.store.reliable():

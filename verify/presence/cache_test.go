@@ -206,7 +206,7 @@ func TestCacheKeepsScopesApart(t *testing.T) {
 // other: with the real Remote.
 func TestCacheKeepsCredentialsAndPlatformsApart(t *testing.T) {
 	p := newProxy(t)
-	index, _ := p.pushIndex(t, "app/web", "application/vnd.oci.image.index.v1+json", "linux/amd64")
+	index, _ := p.pushIndex(t, "application/vnd.oci.image.index.v1+json", "linux/amd64")
 	dir := t.TempDir() + "/cache"
 	tick := newTestClock()
 	ask := func(password string, platforms ...string) Result {
@@ -494,7 +494,7 @@ func TestManyProcesses(t *testing.T) {
 	dir := t.TempDir() + "/cache"
 	var wg sync.WaitGroup
 	for range 4 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestManyProcesses$") //nolint:gosec // itself
+		cmd := exec.Command(os.Args[0], "-test.run=^TestManyProcesses$")
 		cmd.Env = append(os.Environ(), "PRESENCE_TEST_DIR="+dir)
 		wg.Go(func() {
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -556,13 +556,13 @@ func TestUnusableDirectory(t *testing.T) {
 		}, "can't be made"},
 		{"a file", func(t *testing.T, dir string) string { return write(t, dir+"/file", "") }, "can't be made"},
 		{"open to the group", func(t *testing.T, dir string) string {
-			if err := os.Chmod(dir, 0o770); err != nil { //nolint:gosec // that is the point
+			if err := os.Chmod(dir, 0o770); err != nil {
 				t.Fatal(err)
 			}
 			return dir
 		}, "can be written to by others (mode 0770)"},
 		{"open to all", func(t *testing.T, dir string) string {
-			if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil { //nolint:gosec // that is the point
+			if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
 				t.Fatal(err)
 			}
 			return dir
@@ -576,7 +576,7 @@ func TestUnusableDirectory(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
+			if err := os.Chmod(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
 			var warnings []string

@@ -87,7 +87,7 @@ func (r *Remote) session(ctx context.Context, repo name.Repository) (*session, e
 
 func (r *Remote) signIn(ctx context.Context, covers string, repo name.Repository) (*session, error) {
 	s := &session{covers: covers, signed: r.clock.now()}
-	var auth authn.Authenticator = authn.Anonymous
+	auth := authn.Anonymous
 	if r.keychain != nil {
 		var err error
 		if auth, err = authn.Resolve(ctx, r.keychain, repo); err != nil {

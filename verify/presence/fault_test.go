@@ -69,13 +69,13 @@ var faults = []struct {
 
 	// Lies and accidents: the body has to match the digest.
 	{"wrong content", noDigest(func(*http.Request, http.Header, []byte) []byte { return []byte(`{"schemaVersion":2}`) }), Unreachable, reasonWrongBody},
-	{"wrong content under the right header", onManifest("", rewritten(func(r *http.Request, h http.Header, b []byte) []byte {
+	{"wrong content under the right header", onManifest("", rewritten(func(r *http.Request, h http.Header, _ []byte) []byte {
 		if r.Method == http.MethodHead {
 			h.Del("Docker-Content-Digest")
 		}
 		return []byte("{}")
 	})), Unreachable, reasonWrongBody},
-	{"signed schema 1 under the right header", onManifest("", rewritten(func(r *http.Request, h http.Header, b []byte) []byte {
+	{"signed schema 1 under the right header", onManifest("", rewritten(func(r *http.Request, h http.Header, _ []byte) []byte {
 		h.Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")
 		if r.Method == http.MethodHead {
 			h.Del("Docker-Content-Digest")
@@ -195,7 +195,7 @@ var oddities = []struct {
 	{"good access token", bearer(status(200, `{"access_token":"good"}`))},
 	{"unauthorised ping without a challenge", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.URL.Path == "/v2/" {
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

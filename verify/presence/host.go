@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// Waits between attempts. They grow fourfold less than go-containerregistry's
-// three steps (100 ms, 300 ms) would suggest, because one invocation has to sit
-// out a registry's restart by itself: Argo CD pauses an application for an hour
-// after three failures (ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS).
+// Waits between attempts double from firstWait to lastWait, for as long as the
+// caller has time. go-containerregistry's own three attempts are over after
+// four seconds, and one invocation has to sit out a registry's restart by
+// itself: Argo CD pauses an application for an hour after three failures
+// (ARGOCD_PAUSE_GEN_AFTER_FAILED_ATTEMPTS).
 const (
 	firstWait = 250 * time.Millisecond
 	lastWait  = 5 * time.Second
@@ -107,7 +108,7 @@ func (h *host) do(req *http.Request, check func(*http.Response, []byte) *fault) 
 // by a quarter to either side so that many clients don't return together.
 func backoff(tries int) time.Duration {
 	wait := min(lastWait, firstWait<<min(tries-1, 10))
-	return time.Duration(float64(wait) * (0.75 + rand.Float64()/2)) //nolint:gosec // jitter, no secret
+	return time.Duration(float64(wait) * (0.75 + rand.Float64()/2))
 }
 
 // once makes one attempt and reads the whole answer, so that a body that stops

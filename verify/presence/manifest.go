@@ -58,7 +58,7 @@ func (r *Remote) head(ctx context.Context, s *session, ref name.Digest) (types.M
 		switch {
 		case errors.As(err, &o), ctx.Err() != nil:
 			return "", Result{}, err
-		case errors.As(err, &status) && !(atManifest(status, ref) && !denied(status.StatusCode)):
+		case errors.As(err, &status) && (!atManifest(status, ref) || denied(status.StatusCode)):
 			return "", s.judge(status, ref), nil
 		}
 	}
@@ -208,6 +208,7 @@ func (r *Remote) alive(ctx context.Context, s *session) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return false, err

@@ -127,8 +127,8 @@ func (r *Remote) askPlatforms(ctx context.Context, s *session, repo name.Reposit
 	if !kindOf(m).IsIndex() {
 		return Result{Verdict: Present}, nil
 	}
-	index, err := v1.ParseIndexManifest(bytes.NewReader(m.body))
-	if err != nil {
+	index := parseIndex(m.body)
+	if index == nil {
 		return Result{Verdict: Absent, Reason: "the index is not valid JSON of its kind"}, nil
 	}
 	type child struct {
@@ -181,6 +181,15 @@ func (r *Remote) askPlatforms(ctx context.Context, s *session, repo name.Reposit
 		return Result{}, unknown
 	}
 	return worst, nil
+}
+
+// parseIndex returns nil for what is no index, whatever its digest.
+func parseIndex(body []byte) *v1.IndexManifest {
+	index, err := v1.ParseIndexManifest(bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	return index
 }
 
 // rank orders verdicts by how much they say against an image.

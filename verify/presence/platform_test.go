@@ -16,7 +16,7 @@ import (
 
 // pushIndex pushes an index of one image for each platform, and returns it with
 // the digests of its images. "" is an image without a platform.
-func (p *proxy) pushIndex(t *testing.T, repository string, kind types.MediaType, platforms ...string) (Image, []string) {
+func (p *proxy) pushIndex(t *testing.T, kind types.MediaType, platforms ...string) (Image, []string) {
 	t.Helper()
 	index := mutate.IndexMediaType(empty.Index, kind)
 	var digests []string
@@ -38,7 +38,7 @@ func (p *proxy) pushIndex(t *testing.T, repository string, kind types.MediaType,
 		}
 		digests = append(digests, digest.String())
 	}
-	return p.put(t, repository, index), digests
+	return p.put(t, "app/web", index), digests
 }
 
 func TestPlatforms(t *testing.T) {
@@ -78,14 +78,16 @@ func TestPlatforms(t *testing.T) {
 				if strings.HasSuffix(tt.holds, "-") {
 					holds = append(holds, "")
 				}
-				image, digests := p.pushIndex(t, "app/web", kind, holds...)
+				image, digests := p.pushIndex(t, kind, holds...)
 				gone := ""
 				if i := slices.Index(holds, tt.gone); tt.gone != "" {
 					gone = digests[i]
 					req, _ := http.NewRequest(http.MethodDelete, "/v2/app/web/manifests/"+gone, nil)
-					if resp, err := (handlerTransport{p.registry}).RoundTrip(req); err != nil || resp.StatusCode != http.StatusAccepted {
+					resp, err := handlerTransport{p.registry}.RoundTrip(req)
+					if err != nil || resp.StatusCode != http.StatusAccepted {
 						t.Fatal(resp, err)
 					}
+					_ = resp.Body.Close()
 				}
 				r, _ := newTestRemote(t, p, RemoteOptions{Platforms: strings.Fields(tt.wants)})
 				want := Result{Verdict: Present}
@@ -104,7 +106,7 @@ func TestPlatforms(t *testing.T) {
 // whatever the media type in the header.
 func TestPlatformsUnderAnotherMediaType(t *testing.T) {
 	p := newProxy(t)
-	image, _ := p.pushIndex(t, "app/web", types.OCIImageIndex, "linux/amd64")
+	image, _ := p.pushIndex(t, types.OCIImageIndex, "linux/amd64")
 	single := p.push(t, "app/web")
 	r, _ := newTestRemote(t, p, RemoteOptions{Platforms: []string{"linux/arm64"}})
 	for _, kind := range []string{"", "text/plain", "application/json; charset=utf-8"} {
@@ -124,7 +126,7 @@ func TestPlatformsUnderAnotherMediaType(t *testing.T) {
 // A fault at a child is a fault of the check; an absence is known for sure.
 func TestFaultAtChild(t *testing.T) {
 	p := newProxy(t)
-	image, digests := p.pushIndex(t, "app/web", types.OCIImageIndex, "linux/amd64", "linux/arm64")
+	image, digests := p.pushIndex(t, types.OCIImageIndex, "linux/amd64", "linux/arm64")
 	at := func(digest string, fault faultFunc) faultFunc {
 		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.HasSuffix(r.URL.Path, digest) {
@@ -186,7 +188,7 @@ func TestParsePlatform(t *testing.T) {
 		"linux":          "",
 		"linux/":         "",
 		"linux/arm/v7/x": "",
-		"linux/amd64 ":   "",
+		"linux/amd64,x":  "",
 	} {
 		p, err := parsePlatform(in)
 		if (err != nil) != (want == "") || err == nil && p.String() != want {

@@ -6,8 +6,8 @@
 // excused as a missing image. Only [Present] passes the gate.
 //
 // A [Checker] answers for one image. [NewRemote] asks the registries
-// themselves; [NewCache] puts a memory in front of any Checker; [All] checks
-// many images at once.
+// themselves; [NewCache] puts a memory in front of them; [All] checks many images
+// at once.
 package presence
 
 import (
@@ -28,7 +28,8 @@ const (
 	// Denied: the registry answered 401 or 403. Many registries answer so for
 	// repositories that do not exist, too.
 	Denied Verdict = "denied"
-	// Throttled: the registry answered 429 until the time was up.
+	// Throttled: the registry answered 429 until the time was up, or asked for
+	// more patience than there is time.
 	Throttled Verdict = "throttled"
 	// Unreachable: no usable answer; the fault is not the image's.
 	Unreachable Verdict = "unreachable"

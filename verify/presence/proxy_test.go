@@ -281,7 +281,7 @@ func slowHeaders(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	<-r.Context().Done()
 }
 
-func slowBody(w http.ResponseWriter, r *http.Request, next http.Handler) {
+func slowBody(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 	if r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusOK) // too little; the GET follows
 		return

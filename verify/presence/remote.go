@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,9 +99,11 @@ func NewRemote(o RemoteOptions) (*Remote, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.platforms = append(r.platforms, p)
-		r.asked += " " + p.String()
+		if !slices.Contains(r.platforms, p) {
+			r.platforms = append(r.platforms, p)
+		}
 	}
+	r.asked = scopeOf(r.platforms)
 	if r.inner == nil {
 		t, err := NewTransport(r.perHost, o.CABundle)
 		if err != nil {
@@ -184,6 +187,16 @@ func (r *Remote) Scope(ctx context.Context, image Image) (string, error) {
 		return "", err
 	}
 	return id + r.asked, nil
+}
+
+// scopeOf names a set of platforms, whatever their order.
+func scopeOf(platforms []platform) string {
+	var names []string
+	for _, p := range platforms {
+		names = append(names, p.String())
+	}
+	slices.Sort(names)
+	return " for " + strings.Join(names, " ")
 }
 
 // repository parses the name with the parser that the kubelet uses;

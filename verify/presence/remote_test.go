@@ -271,7 +271,7 @@ func TestOneBrokenManifest(t *testing.T) {
 	bad, good := p.push(t, "app/bad"), p.push(t, "app/good")
 	p.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.Contains(r.URL.Path, "app/bad/manifests") {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -476,7 +476,7 @@ func TestTLS(t *testing.T) {
 	t.Run("too old", func(t *testing.T) {
 		old := httptest.NewUnstartedServer(p)
 		old.Config.ErrorLog = p.Config.ErrorLog
-		old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10} //nolint:gosec // that is the point
+		old.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
 		old.StartTLS()
 		defer old.Close()
 		r, _ := newTestRemote(t, nil, RemoteOptions{})
@@ -693,7 +693,7 @@ func TestConfigErrorIsNoVerdict(t *testing.T) {
 	}
 	p.seen()
 	images := append(imagesOf(p.host(), 100), p.push(t, "app/web"))
-	if results, err := All(context.Background(), r, images, 4, nil); err != error(mistake) || results != nil {
+	if results, err := All(context.Background(), r, images, 4, nil); !errors.Is(err, mistake) || results != nil {
 		t.Errorf("All: %v, %v", results, err)
 	}
 	if got := p.seen(); len(got) != 0 {
@@ -706,7 +706,11 @@ func TestPerHost(t *testing.T) {
 	var now, most atomic.Int64
 	p.misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		n := now.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		for {
+			m := most.Load()
+			if n <= m || most.CompareAndSwap(m, n) {
+				break
+			}
 		}
 		time.Sleep(time.Millisecond)
 		next.ServeHTTP(w, r)
@@ -731,4 +735,35 @@ func TestUserAgent(t *testing.T) {
 	})
 	r, _ := newTestRemote(t, p, RemoteOptions{})
 	check(t, r, p.missing("app/web"))
+}
+
+func TestOptions(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct{ path, want string }{
+		{dir + "/nowhere.pem", "/nowhere.pem: the file with the certificates to trust can't be read; make it readable for the user that runs pin-cmp"},
+		{write(t, dir+"/empty.pem", "hello"), "/empty.pem: the file holds no certificate; give the CA's certificate as PEM, with its BEGIN CERTIFICATE line"},
+	} {
+		_, err := NewRemote(RemoteOptions{CABundle: tt.path})
+		var config *ConfigError
+		if !errors.As(err, &config) || err.Error() != dir+tt.want {
+			t.Errorf("%v, want %s", err, dir+tt.want)
+		}
+	}
+	scope := func(platforms ...string) string {
+		r, err := NewRemote(RemoteOptions{Platforms: platforms})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.Scope(context.Background(), imagesOf("ghcr.io", 1)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if scope("linux/amd64", "linux/arm64") != scope("linux/aarch64", "linux/amd64", "linux/amd64") {
+		t.Error("the same platforms in another order are another scope")
+	}
+	if scope("linux/amd64") == scope() || scope("linux/arm/v7") == scope("linux/arm/v6") {
+		t.Error("other platforms are the same scope")
+	}
 }

@@ -128,7 +128,7 @@ func (s *store) path(k key) (shard, path string) {
 func (s *store) entry(k key, at time.Time) []byte {
 	b := make([]byte, 0, entrySize)
 	b = append(b, magic...)
-	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli())) //nolint:gosec // read back the same way
+	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli()))
 	return append(b, keyed(s.salt, k[:], b)...)
 }
 
@@ -139,7 +139,7 @@ func (s *store) get(k key) (time.Time, bool) {
 	if err != nil || len(b) != entrySize || !bytes.HasPrefix(b, magic) {
 		return time.Time{}, false
 	}
-	at := time.UnixMilli(int64(binary.BigEndian.Uint64(b[len(magic):]))) //nolint:gosec // as written
+	at := time.UnixMilli(int64(binary.BigEndian.Uint64(b[len(magic):])))
 	if !hmac.Equal(b, s.entry(k, at)) {
 		return time.Time{}, false
 	}

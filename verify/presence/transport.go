@@ -29,20 +29,26 @@ const maxRedirects = 8
 // NewTransport returns the transport that [RemoteOptions] uses by default, with
 // room for perHost connections to one host. It honours the proxies of the
 // environment. roots is a PEM file of certificates to trust beside the
-// system's, or "".
+// system's, or ""; a [*ConfigError] says what is wrong with it.
 func NewTransport(perHost int, roots string) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if roots != "" {
 		pem, err := os.ReadFile(roots)
 		if err != nil {
-			return nil, fmt.Errorf("reading the CA bundle: %w", err)
+			return nil, &ConfigError{
+				File: roots, Problem: "the file with the certificates to trust can't be read",
+				Fix: "make it readable for the user that runs pin-cmp", Err: err,
+			}
 		}
 		pool, err := x509.SystemCertPool()
 		if err != nil {
 			return nil, fmt.Errorf("reading the system's certificates: %w", err)
 		}
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: holds no PEM certificate; give the CA's certificate as it is in a -----BEGIN CERTIFICATE----- block", roots)
+			return nil, &ConfigError{
+				File: roots, Problem: "the file holds no certificate",
+				Fix: "give the CA's certificate as PEM, with its BEGIN CERTIFICATE line",
+			}
 		}
 		config.RootCAs = pool
 	}
@@ -160,6 +166,7 @@ func (t *registryTransport) askPing(req *http.Request) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, err
