@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -141,13 +142,26 @@ func (l *logTail) Write(p []byte) (int, error) {
 	return l.last.Write(p)
 }
 
+// sortNames puts the one list that kustomize logs in the order of a map into
+// the order of its names: the same render warns in the same words.
+func sortNames(line string) string {
+	const unused = "well-defined vars that were never replaced: "
+	names, ok := strings.CutPrefix(line, unused)
+	if !ok {
+		return line
+	}
+	sorted := strings.Split(names, ",")
+	slices.Sort(sorted)
+	return unused + strings.Join(sorted, ",")
+}
+
 func (l *logTail) lines() []string {
 	var lines []string
 	for line := range strings.Lines(l.kept.String()) {
 		line = strings.TrimSpace(line)
 		line = strings.TrimPrefix(line, "Warning: ")
 		if line != "" {
-			lines = append(lines, strings.TrimSuffix(strings.ReplaceAll(line, kustomizeRoot+"/", ""), "."))
+			lines = append(lines, strings.TrimSuffix(strings.ReplaceAll(sortNames(line), kustomizeRoot+"/", ""), "."))
 		}
 	}
 	return lines

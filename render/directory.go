@@ -291,7 +291,7 @@ func lineAt(text []byte, offset int) int {
 }
 
 func (d *directory) readYAML(name string, text []byte) error {
-	if err := checkAliases(name, text); err != nil {
+	if err := checkBombs(name, text); err != nil {
 		return err
 	}
 	decoder := kubeyaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)

@@ -35,6 +35,7 @@ func kustomizeError(err error, file string) *Error {
 		`couldn't make target for path '[^']*'`,
 		`merging resources from '[^']*'`,
 		`loader\.New`,
+		"trouble configuring builtin [A-Za-z]+ with config: (?s:`.*?`)",
 	}, "|") + `): `)
 	kustomizePath := regexp.MustCompile(`(?:of|from|for) path '([^']*)'|resources from '([^']*)'`)
 	// A path is tried as a file, then as a directory. If it is a file, the first

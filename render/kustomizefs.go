@@ -82,7 +82,7 @@ func (f *kustomizeFS) ReadFile(p string) ([]byte, error) {
 	}
 	data, err := f.checkout.readFile(actual)
 	if err == nil {
-		err = checkAliases(actual, data)
+		err = checkBombs(actual, data)
 	}
 	if err != nil {
 		return nil, f.noteFault(err)
