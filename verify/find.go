@@ -130,12 +130,18 @@ func (s *search) object(at Path, object map[string]any, nesting int) {
 		s.apply(rule, at, object)
 	}
 	data := isData(s.owner)
-	if !data {
-		for _, rule := range builtin()[s.owner.kind] {
-			s.apply(rule, at, object)
-		}
-		for _, rule := range builtin()["*"] {
-			s.apply(rule, at, object)
+	if data {
+		s.injected(at, object)
+	} else {
+		s.builtin(at, object)
+	}
+	// What has items is taken apart by Argo CD and by kubectl, whatever else it
+	// says it is.
+	items, _ := object["items"].([]any)
+	for i, item := range items {
+		if child, ok := item.(map[string]any); ok && isObject(child) {
+			s.object(at.child("items", i), child, nesting)
+			s.claim(at.child("items", i))
 		}
 	}
 	for _, key := range sortedKeys(object) {
@@ -143,6 +149,34 @@ func (s *search) object(at Path, object map[string]any, nesting int) {
 			continue // what ran, not what will
 		}
 		s.walk(place{path: at.child(key), key: key, data: data}, object[key])
+	}
+}
+
+// builtin runs the rules for the kind of the owner.
+func (s *search) builtin(at Path, object map[string]any) {
+	for _, kind := range []string{s.owner.kind, "*"} {
+		for _, rule := range builtin()[kind] {
+			s.apply(rule, at, object)
+		}
+	}
+}
+
+// isObject tells whether a map is a Kubernetes object, or the template of one.
+func isObject(m map[string]any) bool {
+	version, _ := m["apiVersion"].(string)
+	kind, _ := m["kind"].(string)
+	return version != "" && kind != ""
+}
+
+// embedded runs the built-in rules on an object inside another one: a manifest
+// that an operator is to apply. They only ever add to what the walk finds, so
+// nothing is gained by dressing a map up as an object of a harmless kind.
+func (s *search) embedded(at Path, object map[string]any) {
+	outer := s.owner
+	s.owner = identify(object)
+	defer func() { s.owner = outer }()
+	if !isData(s.owner) {
+		s.builtin(at, object)
 	}
 }
 
@@ -302,8 +336,18 @@ func (p place) item(i int) place {
 	return p
 }
 
+// maxDepth bounds the levels of an object. The deepest of the public manifests
+// we know, schemas of custom resources, have 60.
+const maxDepth = 256
+
+const reasonDeep = "is nested more than 256 levels deep, where nothing looks for images"
+
 // walk looks at everything below a place that no rule has settled.
 func (s *search) walk(p place, node any) {
+	if len(p.path) > maxDepth {
+		s.unseen(p.path[:8], reasonDeep)
+		return
+	}
 	if len(s.ignored) > 0 && s.ignored[p.path.id()] {
 		p.data = true
 	}
@@ -313,6 +357,9 @@ func (s *search) walk(p place, node any) {
 			return
 		}
 		if !p.data {
+			if isObject(n) {
+				s.embedded(p.path, n)
+			}
 			s.imageMap(p, n)
 			s.environment(p, n)
 		}
@@ -365,7 +412,7 @@ func (s *search) text(p place, text string) {
 	if p.data || p.parent == "rbd" && p.key == "image" { // a block device of Ceph
 		return
 	}
-	if imageKey.MatchString(p.key) && maybeImage(text) && (!p.weak || imageref.Shaped(text)) {
+	if p.namesImage(text) {
 		s.add(p.path, text, text, Generic)
 		return
 	}
@@ -383,11 +430,36 @@ func (s *search) text(p place, text string) {
 	if _, value, ok := strings.Cut(text, "="); ok && strings.HasPrefix(text, "-") {
 		text = value
 	}
-	if imageref.Shaped(text) {
+	if imageref.Shaped(text) || imageKey.MatchString(p.key) && hasHost(text) && isPicture(text) {
 		s.add(p.path, text, text, Sweep)
 	} else if (strings.Contains(text, "@build") || strings.Contains(text, "@resolve")) && strings.ContainsAny(text, "\n") {
 		s.warn(p.path, "a longer text holds the word @build or @resolve, where no rewrite reaches it")
 	}
+}
+
+// imageAnnotation matches the annotations that name an image for whoever
+// injects a container: dapr.io/sidecar-image, example.com/proxyImage.
+var imageAnnotation = regexp.MustCompile(`(?:[-._/]image|Image)$`)
+
+// namesImage tells whether the name of the field says that text is an image.
+func (p place) namesImage(text string) bool {
+	switch {
+	case text == "":
+		return false
+	case p.weak:
+		return imageref.Shaped(text) &&
+			(imageKey.MatchString(p.key) && maybeImage(text) || p.parent == "annotations" && imageAnnotation.MatchString(p.key))
+	case p.key == "image" && containerLists[p.parent]:
+		return true // a container, whatever object it stands in
+	case p.key == "reference" && p.parent == "image":
+		return maybeImage(text) // an image volume
+	}
+	return imageKey.MatchString(p.key) && maybeImage(text)
+}
+
+// containerLists are the keys of the lists of containers.
+var containerLists = map[string]bool{
+	"containers": true, "initContainers": true, "ephemeralContainers": true, "sidecars": true, "steps": true,
 }
 
 // symbolicAnywhere tells whether text is symbolic wherever it stands. Outside a
@@ -407,11 +479,26 @@ func maybeImage(text string) bool {
 	if u, err := url.Parse(text); err == nil && u.Scheme != "" && u.Host != "" {
 		return u.Scheme == "docker" || u.Scheme == "oci"
 	}
-	switch strings.ToLower(path.Ext(text)) {
-	case ".png", ".jpg", ".jpeg", ".svg", ".gif", ".ico", ".webp", ".qcow2", ".img", ".iso", ".raw", ".vmdk":
+	return !isPicture(text)
+}
+
+// isPicture tells whether the text is the name of a picture, or of a disk. A
+// repository may end so too, but who writes a tag or a digest means an image.
+func isPicture(text string) bool {
+	if imageref.Shaped(text) {
 		return false
 	}
-	return true
+	switch strings.ToLower(path.Ext(text)) {
+	case ".png", ".jpg", ".jpeg", ".svg", ".gif", ".ico", ".webp", ".qcow2", ".img", ".iso", ".raw", ".vmdk":
+		return true
+	}
+	return false
+}
+
+// hasHost tells whether the text starts with what can be a registry.
+func hasHost(text string) bool {
+	host, _, ok := strings.Cut(text, "/")
+	return ok && host != "" && !strings.HasPrefix(host, ".") && strings.ContainsAny(host, ".:") && imageref.Parse(text).State == imageref.Floating
 }
 
 // placeholder is a symbolic verb alone, as the value of a key "digest".
@@ -431,6 +518,21 @@ func (s *search) imageMap(p place, n map[string]any) {
 	}
 	tag, digest := get("newTag", "tag"), get("digest", "sha")
 	named := imageKey.MatchString(p.key)
+	// OpenShift's builds and image streams; "to" is where a build pushes.
+	if name := get("name"); n["kind"] == "DockerImage" && name.text != "" && p.key != "to" && !s.isClaimed(name.path) {
+		s.add(name.path, name.text, name.text, Generic)
+	}
+	// {repository, image, version} of NVIDIA's operators. Elsewhere the image
+	// may be all that counts.
+	if base, image, version := get("repository"), get("image"), get("version"); s.owner.group == "nvidia.com" &&
+		base.text != "" && image.text != "" && version.text != "" && tag.text == "" && digest.text == "" {
+		if strings.HasPrefix(version.text, "sha256:") {
+			s.assembled(base, image, part{}, version, Generic)
+		} else {
+			s.assembled(base, image, version, part{}, Generic)
+		}
+		return
+	}
 	repository := get("newName", "repository")
 	if repository.text == "" && (named || p.key == "images" || n["newTag"] != nil || placeholder.MatchString(digest.text)) {
 		repository = get("name")
@@ -449,6 +551,10 @@ func (s *search) imageMap(p place, n map[string]any) {
 		return
 	}
 	s.assembled(get("registry"), repository, tag, digest, Generic)
+	// Only one of the two names is what the reader of the map goes by.
+	if other := get("repository"); other.text != "" && repository.text != other.text {
+		s.assembled(get("registry"), other, get("tag"), get("digest", "sha"), Generic)
+	}
 }
 
 var imageEnv = regexp.MustCompile(`^RELATED_IMAGE_|_IMAGE$|^IMAGE_|^IMAGE$`)
@@ -457,7 +563,8 @@ var imageEnv = regexp.MustCompile(`^RELATED_IMAGE_|_IMAGE$|^IMAGE_|^IMAGE$`)
 func (s *search) environment(p place, n map[string]any) {
 	name, _ := n["name"].(string)
 	value, ok := n["value"].(string)
-	if p.key == "env" && ok && imageEnv.MatchString(name) && imageref.Shaped(value) {
+	related := strings.HasPrefix(name, "RELATED_IMAGE_") && value != "" // operators take nothing else there
+	if p.key == "env" && ok && (related || imageEnv.MatchString(name) && imageref.Shaped(value)) {
 		s.add(p.path.child("value"), value, value, Generic)
 	}
 }
@@ -498,8 +605,13 @@ func (s *search) nested(at Path, text string, fragment bool) {
 		return
 	}
 	for i, document := range documentSeparator.Split(text, -1) {
-		var object map[string]any
-		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+		var content any
+		err := yaml.Unmarshal([]byte(document), &content)
+		if list, ok := content.([]any); ok {
+			content = map[string]any{"kind": "List", "items": list} // as kubectl takes a JSON array
+		}
+		object, ok := content.(map[string]any)
+		if err != nil || !ok && content != nil {
 			if fragment || strings.Contains(document, "image") {
 				s.warn(at, "holds text that looks like a manifest and is not readable as YAML; images in it were not found")
 			}
@@ -514,6 +626,15 @@ func (s *search) nested(at Path, text string, fragment bool) {
 			s.object(inside, object, s.nesting+1)
 		}
 	}
+}
+
+// unseen records what could not be looked at, and so can't pass.
+func (s *search) unseen(path Path, reason string) {
+	if s.isClaimed(path) {
+		return // said already
+	}
+	s.claim(path)
+	s.images = append(s.images, Image{Path: path, Reference: imageref.Reference{Text: "a value", State: imageref.Invalid, Reason: reason}, Tier: Generic})
 }
 
 func (s *search) warn(path Path, message string) {

@@ -242,6 +242,89 @@ func TestFind(t *testing.T) {
 			[]string{"generic spec.rules[0].x ghcr.io/a/b@build"},
 		},
 
+		// What stands in another object, and what operators make of it.
+		{
+			"List in a List", `{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Pod, spec: {containers: [{image: a.img}], volumes: [{image: {reference: v}}]}}]}]}`,
+			[]string{"typed items[0].items[0].spec.containers[0].image a.img", "typed items[0].items[0].spec.volumes[0].image.reference v"},
+		},
+		{
+			"items of something that holds no images", `{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, items: [{apiVersion: v1, kind: Pod, spec: {containers: [{image: a}]}}]}`,
+			[]string{"typed items[0].spec.containers[0].image a"},
+		},
+		{
+			"Crossplane Object", `{apiVersion: kubernetes.crossplane.io/v1alpha2, kind: Object, spec: {forProvider: {manifest: {apiVersion: v1, kind: Pod, spec: {containers: [{image: a.img}]}}}}}`,
+			[]string{"typed spec.forProvider.manifest.spec.containers[0].image a.img"},
+		},
+		{
+			"a container dressed up as a schema", `{apiVersion: ray.io/v1, kind: RayCluster, spec: {containers: [{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, image: a}]}}`,
+			[]string{"generic spec.containers[0].image a"},
+		},
+		{
+			"an image map dressed up as an object", `{apiVersion: example.com/v1, kind: Thing, spec: {image: {apiVersion: v1, kind: X, repository: a/b, tag: "1"}}}`,
+			[]string{"generic spec.image.tag a/b:1"},
+		},
+		{
+			"containers of a kind nobody knows", `{apiVersion: ray.io/v1, kind: RayCluster, spec: {head: {template: {spec: {containers: [{image: ghcr.io/a/b.iso}, {image: "a/b:1.png"}, {image: "{{ .x }}"}], volumes: [{image: {reference: v}}]}}}}}`,
+			[]string{"generic spec.head.template.spec.containers[0].image ghcr.io/a/b.iso", "generic spec.head.template.spec.containers[1].image a/b:1.png", "generic spec.head.template.spec.containers[2].image {{ .x }}", "generic spec.head.template.spec.volumes[0].image.reference v"},
+		},
+		{
+			"a repository that ends as a picture does", `{apiVersion: example.com/v1, kind: Thing, spec: {image: ghcr.io/a/b.iso, otherImage: "a/b:1.png"}}`,
+			[]string{"sweep spec.image ghcr.io/a/b.iso", "generic spec.otherImage a/b:1.png"},
+		},
+		{
+			"keys that hold the separator of paths", `{apiVersion: kubeflow.org/v1, kind: TFJob, spec: {x: {"y\u0000.z": {template: {spec: {containers: [{image: a}]}}}}, "x\u0000.y": {z: {template: {spec: {containers: [{image: b}]}}}}}}`,
+			[]string{`typed spec.x["y\x00.z"].template.spec.containers[0].image a`, `typed spec["x\x00.y"].z.template.spec.containers[0].image b`},
+		},
+		{
+			"both names in a map", `{apiVersion: example.com/v1, kind: Thing, spec: {image: {repository: evil/x, tag: latest, newName: good/x, newTag: "1"}}}`,
+			[]string{"generic spec.image.newTag good/x:1", "generic spec.image.tag evil/x:latest"},
+		},
+		{
+			"NVIDIA ClusterPolicy", `{apiVersion: nvidia.com/v1, kind: ClusterPolicy, spec: {driver: {repository: nvcr.io/nvidia, image: driver, version: "535"}, toolkit: {repository: nvcr.io/nvidia, image: tk, version: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}}}`,
+			[]string{"generic spec.driver.version nvcr.io/nvidia/driver:535", "generic spec.toolkit.version nvcr.io/nvidia/tk@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
+		},
+		{
+			"OpenShift BuildConfig", `{apiVersion: build.openshift.io/v1, kind: BuildConfig, spec: {strategy: {dockerStrategy: {from: {kind: DockerImage, name: "mysql:1"}}}, source: {images: [{from: {kind: ImageStreamTag, name: "mysql:1"}}]}, output: {to: {kind: DockerImage, name: "r.io/a/b:1"}}}}`,
+			[]string{"generic spec.strategy.dockerStrategy.from.name mysql:1", "sweep spec.output.to.name r.io/a/b:1"},
+		},
+		{
+			"NVIDIA's fields elsewhere", `{apiVersion: example.com/v1, kind: Thing, spec: {x: {repository: r.io/a, image: evil, version: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}}}`,
+			[]string{"generic spec.x.image evil"},
+		},
+		{
+			"OpenShift's words on an image map", `{apiVersion: example.com/v1, kind: Thing, spec: {image: {kind: DockerImage, name: "good/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", repository: evil/x}}}`,
+			[]string{"generic spec.image.name good/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "generic spec.image.repository evil/x"},
+		},
+		{
+			"k3s HelmChart", "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nspec:\n  valuesContent: |\n    image: {repository: a/b, tag: \"1\"}\n",
+			[]string{"nested spec.valuesContent#0.image.tag a/b:1"},
+		},
+		{
+			"injection annotations", `{apiVersion: batch/v1, kind: CronJob, spec: {jobTemplate: {spec: {template: {metadata: {annotations: {dapr.io/sidecar-image: daprd, inject.example.com/image: "a/b:1", note.example.com/image: logo}}}}}}}`,
+			[]string{`typed spec.jobTemplate.spec.template.metadata.annotations["dapr.io/sidecar-image"] daprd`, `generic spec.jobTemplate.spec.template.metadata.annotations["inject.example.com/image"] a/b:1`},
+		},
+		{
+			"RELATED_IMAGE without a registry", `{apiVersion: apps/v1, kind: Deployment, spec: {template: {spec: {containers: [{env: [{name: RELATED_IMAGE_A, value: nginx}, {name: MY_IMAGE, value: logo}]}]}}}}`,
+			[]string{"generic spec.template.spec.containers[0].env[0].value nginx"},
+		},
+		{
+			"Kyverno generate", `{apiVersion: kyverno.io/v1, kind: ClusterPolicy, spec: {rules: [{validate: {pattern: {spec: {containers: [{image: "*:*"}]}}}}, {generate: {apiVersion: v1, kind: Pod, data: {spec: {containers: [{image: a}]}}, foreach: [{apiVersion: batch/v1, kind: Job, data: {spec: {template: {spec: {containers: [{image: b}]}}}}}]}}]}}`,
+			[]string{"typed spec.rules[1].generate.data.spec.containers[0].image a", "typed spec.rules[1].generate.foreach[0].data.spec.template.spec.containers[0].image b"},
+		},
+		{
+			"Gatekeeper Assign", `{apiVersion: mutations.gatekeeper.sh/v1, kind: Assign, spec: {location: 'spec.containers[name:*].image', parameters: {assign: {value: nginx}}}}`,
+			[]string{"typed spec.parameters.assign.value nginx"},
+		},
+		{
+			"Gatekeeper Assign of something else", `{apiVersion: mutations.gatekeeper.sh/v1, kind: Assign, spec: {location: 'spec.containers[name:*].imagePullPolicy', parameters: {assign: {value: Always}}}}`,
+			nil,
+		},
+		{
+			"Gatekeeper AssignImage", `{apiVersion: mutations.gatekeeper.sh/v1alpha1, kind: AssignImage, spec: {parameters: {assignDomain: r.io, assignPath: a/b, assignTag: ":1"}}}`,
+			[]string{"typed spec.parameters.assignTag r.io/a/b:1"},
+		},
+		{"Gatekeeper AssignImage that moves the registry", `{apiVersion: mutations.gatekeeper.sh/v1alpha1, kind: AssignImage, spec: {parameters: {assignDomain: r.io}}}`, nil},
+
 		// False friends.
 		{"PersistentVolume rbd", `{apiVersion: v1, kind: PersistentVolume, spec: {rbd: {image: kubernetes-dynamic-pvc, pool: rbd}}}`, nil},
 		{"VolumeAttachment rbd", `{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, spec: {source: {inlineVolumeSpec: {rbd: {image: device}}}}}`, nil},
@@ -301,6 +384,21 @@ spec:
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+// A file of 90 KB that is nothing but braces must not cost gigabytes, and what
+// nobody looked at is no pass.
+func TestFindDeep(t *testing.T) {
+	deep := strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000)
+	for name, manifest := range map[string]string{
+		"object": `{"apiVersion":"example.com/v1","kind":"Thing","spec":` + deep + `}`,
+		"text":   fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","data":{"x":%q}}`, `{"apiVersion":"v1","kind":"Pod","spec":`+deep+`}`),
+	} {
+		got, _ := found(t, manifest)
+		if len(got) != 1 || !strings.Contains(got[0], "a value") {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

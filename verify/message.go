@@ -34,13 +34,13 @@ func (r *Report) Message() string {
 	first := r.Images[0]
 	var head string
 	if refused > 0 {
-		head = fmt.Sprintf("refused %d of %s: %s uses %s, which %s", refused, plural(len(r.Images), "image"), printable(first.Object), first.short(), first.sentence())
+		head = fmt.Sprintf("refused %d of %s: %s uses %s, which %s", refused, plural(len(r.Images), "image"), first.object(), first.short(), first.sentence())
 		if undecided > 0 {
 			head += fmt.Sprintf("; for %d more the registry can't say", undecided)
 		}
 	} else {
-		head = fmt.Sprintf("could not decide about %d of %s, and refused none: %s uses %s, which %s; refresh the application when the registry answers",
-			undecided, plural(len(r.Images), "image"), printable(first.Object), first.short(), first.sentence())
+		head = fmt.Sprintf("could not decide about %d of %s, and refused none: %s uses %s, which %s; hard-refresh the application when the registry answers",
+			undecided, plural(len(r.Images), "image"), first.object(), first.short(), first.sentence())
 	}
 	return joinItems(head, items)
 }
@@ -65,7 +65,7 @@ func joinItems(head string, items []string) string {
 // item is everything about one image that did not pass.
 func (f Finding) item() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s %s", printable(f.Object), printable(f.Field), f.short(), f.sentence())
+	fmt.Fprintf(&b, "%s %s: %s %s", f.object(), f.field(), f.short(), f.sentence())
 	if f.File != "" {
 		fmt.Fprintf(&b, "; at %s", f.at())
 	}
@@ -77,6 +77,7 @@ func (f Finding) item() string {
 
 // sentence says what is wrong, to follow the reference.
 func (f Finding) sentence() string {
+	f.Reason = shorten(Printable(f.Reason))
 	if f.Verdict == Undecided && f.Presence != presence.Unchecked {
 		return fmt.Sprintf("can't be looked up, its registry is %s: %s", f.Presence, f.Reason)
 	}
@@ -88,11 +89,16 @@ func (f Finding) sentence() string {
 
 // at returns file:line, or the file alone.
 func (f Finding) at() string {
+	file := shorten(printable(f.File))
 	if f.Line > 0 {
-		return printable(f.File) + ":" + strconv.Itoa(f.Line)
+		return file + ":" + strconv.Itoa(f.Line)
 	}
-	return printable(f.File)
+	return file
 }
+
+// object and field return the names for a line of text.
+func (f Finding) object() string { return shorten(printable(f.Object)) }
+func (f Finding) field() string  { return shorten(printable(f.Field)) }
 
 // Fix returns what to do about the finding, in one clause; "" if it passed.
 func (f Finding) Fix() string {
@@ -104,15 +110,20 @@ func (f Finding) Fix() string {
 	case f.Verdict == Passed:
 		return ""
 	case f.Verdict == Undecided:
-		return "refresh when the registry answers; nothing in the repository is wrong"
+		return "try again when the registry answers (Argo CD: hard refresh); nothing in the repository is wrong"
 	case f.State == imageref.Symbolic:
 		return "pin-cmp rewrite, on the branch, before it is merged"
 	case f.State == imageref.Floating:
-		return fmt.Sprintf("write %s@sha256:<the digest that it means now>", repository)
+		if f.ref.Tag == "" {
+			repository += ":<tag>"
+		}
+		return fmt.Sprintf("write %s@resolve, or @build if it is built here, and run pin-cmp rewrite", repository)
+	case f.Reason == reasonDeep:
+		return "take the values out of each other"
 	case f.State == imageref.Invalid:
 		return "write repository[:tag]@sha256:<64 hexadecimal digits>"
 	case f.Presence == presence.Absent:
-		return "push that very manifest, or write a digest that the registry holds"
+		return "push that very manifest, or write @build in place of the digest and run pin-cmp rewrite"
 	case f.Presence == presence.Denied:
 		return "check the spelling, and that the gate's credential may pull it"
 	default: // a repository that the policy does not allow
@@ -123,13 +134,37 @@ func (f Finding) Fix() string {
 // short returns the reference for a line of text.
 func (f Finding) short() string { return shorten(printable(f.Reference)) }
 
-// shorten bounds a text from outside.
+// shorten bounds a text from outside: no name of Kubernetes is longer than 253
+// bytes, and ten such texts still leave most of a Message to the other items.
 func shorten(s string) string {
 	const most = 300
 	if len(s) <= most {
 		return s
 	}
 	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// Printable returns a sentence that may quote a repository or a registry, for a
+// line of output: what would break the line or steer a terminal is escaped, and
+// what is beyond MaxMessage left out.
+func Printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if b.Len() > MaxMessage-256 {
+			b.WriteString("…")
+			break
+		}
+		switch {
+		case r == '\n' || r == '\t':
+			b.WriteByte(' ')
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
 }
 
 // printable quotes a text that would disturb a terminal or break the line.
@@ -159,7 +194,11 @@ func plural(n int, noun string) string {
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range r.Failures {
-		fmt.Fprintf(&b, "%s: error: %s\n", printable(f.Path), f.Message)
+		word := "error"
+		if f.Undecided {
+			word = "undecided"
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", printable(f.Path), word, Printable(f.Message))
 	}
 	for _, f := range r.Images {
 		if f.Verdict == Passed {
@@ -172,7 +211,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		if f.Verdict == Undecided {
 			word = "undecided"
 		}
-		fmt.Fprintf(&b, "%s: %s %s: %s %s; fix: %s\n", word, printable(f.Object), printable(f.Field), f.short(), f.sentence(), f.Fix())
+		fmt.Fprintf(&b, "%s: %s %s: %s %s; fix: %s\n", word, f.object(), f.field(), f.short(), f.sentence(), f.Fix())
 	}
 	for _, warning := range r.Warnings {
 		if warning.File != "" {
@@ -193,7 +232,7 @@ func (w Warning) String() string {
 	if w.Object == "" {
 		return message
 	}
-	return fmt.Sprintf("%s %s: %s", printable(w.Object), printable(w.Field), message)
+	return fmt.Sprintf("%s %s: %s", shorten(printable(w.Object)), shorten(printable(w.Field)), message)
 }
 
 // Summary returns the counts in one line.

@@ -47,6 +47,8 @@ func (p Path) id() string {
 	for _, element := range p {
 		switch e := element.(type) {
 		case string:
+			// The length first: a key may hold any byte.
+			b.WriteString(strconv.Itoa(len(e)))
 			b.WriteByte('.')
 			b.WriteString(e)
 		case int:
@@ -56,7 +58,6 @@ func (p Path) id() string {
 			b.WriteByte('#')
 			b.WriteString(strconv.Itoa(int(e)))
 		}
-		b.WriteByte(0)
 	}
 	return b.String()
 }

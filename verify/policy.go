@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -181,7 +182,7 @@ func ParsePolicy(file string, content []byte) (*Policy, error) {
 		return nil, policyMistake(file, err)
 	}
 	var more any
-	if err := decoder.Decode(&more); err == nil {
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &PolicyError{File: file, Err: errors.New("holds more than one document; a policy is one")}
 	}
 	if p.APIVersion != PolicyVersion || p.Kind != "Policy" {
@@ -228,6 +229,9 @@ func (p *Policy) compile() error {
 	}
 	p.allowed, p.exemptions = nil, nil
 	for i, allowed := range p.Registries.Allowed {
+		if err := checkAllowed(allowed); err != nil {
+			return fmt.Errorf("registries.allowed[%d]: %w", i, err)
+		}
 		globs, err := repositoryGlobs(allowed, true)
 		if err != nil {
 			return fmt.Errorf("registries.allowed[%d]: %w", i, err)
@@ -279,6 +283,24 @@ func (p *Policy) compile() error {
 
 // CheckPresence tells whether registries are asked at all.
 func (p *Policy) CheckPresence() bool { return p.Presence.Check == nil || *p.Presence.Check }
+
+// checkAllowed refuses patterns that no repository could ever match, and so
+// would only show as a refusal of everything.
+func checkAllowed(pattern string) error {
+	switch {
+	case pattern == "":
+		return errors.New("is empty; leave the list empty to allow all")
+	case strings.Contains(pattern, "://"):
+		return fmt.Errorf("%q is a URL; a repository has no scheme", pattern)
+	case strings.HasSuffix(pattern, "/"):
+		return fmt.Errorf("%q ends in a slash; without it, it is that repository and all below", pattern)
+	case strings.Contains(pattern, "@"):
+		return fmt.Errorf("%q names a digest; name the repository", pattern)
+	case pattern == "index.docker.io" || strings.HasPrefix(pattern, "index.docker.io/"):
+		return fmt.Errorf("%q: the name of that registry in references is docker.io", pattern)
+	}
+	return nil
+}
 
 // repositoryGlobs compiles a pattern for repositories. With below it also
 // matches everything below the repository.

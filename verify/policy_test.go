@@ -123,3 +123,35 @@ func TestPolicyExempts(t *testing.T) {
 		}
 	}
 }
+
+// A pattern that can match nothing is a policy that refuses everything, and the
+// administrator should hear why.
+func TestAllowedPatterns(t *testing.T) {
+	for _, bad := range []string{`""`, "https://ghcr.io/acme", "ghcr.io/acme/", "ghcr.io/a@sha256:0", "index.docker.io", "index.docker.io/acme"} {
+		if _, err := ParsePolicy("p", []byte("apiVersion: pin-cmp/v1\nkind: Policy\nregistries: {allowed: ["+bad+"]}\n")); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+	policy, err := ParsePolicy("p", []byte("apiVersion: pin-cmp/v1\nkind: Policy\nregistries: {allowed: [ghcr.io/acme, docker.io/library, \"r.io:5000\"]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"ghcr.io/acme": true, "ghcr.io/acme/web": true, "ghcr.io/acme-evil/web": false, "ghcr.io/acmeevil": false,
+		"ghcr.io.evil.com/acme/web": false, "evil.com/ghcr.io/acme/web": false, "GHCR.IO/acme/web": false, "ghcr.io:443/acme/web": false,
+		"nginx": true, "library/nginx": true, "index.docker.io/library/nginx": true, "registry-1.docker.io/library/nginx": false,
+		"acme/web": false, "localhost/library/nginx": false, "r.io:5000/a": true, "r.io/a": false, "r.io:50000/a": false,
+	} {
+		if got := policy.allows(imageref.Parse(text).Repository); got != want {
+			t.Errorf("%s: allowed %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestPolicySecondDocument(t *testing.T) {
+	for _, more := range []string{"sweep: refuse", "{broken"} {
+		if _, err := ParsePolicy("p", []byte("apiVersion: pin-cmp/v1\nkind: Policy\n---\n"+more+"\n")); err == nil {
+			t.Errorf("a second document %q is passed over", more)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/pin-cmp/pin-cmp/internal/imageref"
 	"github.com/pin-cmp/pin-cmp/verify/presence"
@@ -62,6 +63,9 @@ type Failure struct {
 	Line int    `json:"line,omitempty"`
 	// Message is the mistake and the way out.
 	Message string `json:"message"`
+	// Undecided is set if the failure says nothing about the input: it took too
+	// long, or this program failed.
+	Undecided bool `json:"undecided,omitempty"`
 }
 
 // Report is the outcome of a verification.
@@ -84,10 +88,11 @@ const (
 // ExitCode returns ExitPassed, ExitRefused or ExitUndecided. A refusal wins
 // over an open question: it stays one when the registry is back.
 func (r *Report) ExitCode() int {
+	failed := func(f Failure) bool { return !f.Undecided }
 	switch {
-	case len(r.Failures) > 0 || len(r.Images) > 0 && r.count(Refused) > 0:
+	case slices.ContainsFunc(r.Failures, failed) || r.count(Refused) > 0:
 		return ExitRefused
-	case r.count(Undecided) > 0:
+	case len(r.Failures) > 0 || r.count(Undecided) > 0:
 		return ExitUndecided
 	}
 	return ExitPassed

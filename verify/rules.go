@@ -214,6 +214,8 @@ var annotations = []string{
 	"vault.hashicorp.com/agent-image",
 	"config.linkerd.io/proxy-image",
 	"config.linkerd.io/init-image",
+	"config.linkerd.io/debug-image",
+	"dapr.io/sidecar-image",
 	"containerImage",
 }
 
@@ -235,6 +237,7 @@ var special = []Rule{
 	{Match: Match{Group: "argoproj.io", Kind: "Application"}, Path: "spec.sources[*].helm.values", Action: ActionYAML},
 	{Match: Match{Group: "argoproj.io", Kind: "ApplicationSet"}, Path: "spec.template.spec.source.helm.values", Action: ActionYAML},
 	{Match: Match{Group: "argoproj.io", Kind: "ApplicationSet"}, Path: "spec.template.spec.sources[*].helm.values", Action: ActionYAML},
+	{Match: Match{Group: "helm.cattle.io"}, Path: "spec.valuesContent", Action: ActionYAML},
 	// Block devices of Ceph, which have a key "image".
 	{Match: Match{Group: "core", Kind: "PersistentVolume"}, Path: "spec.rbd.image", Action: ActionIgnore},
 	{Match: Match{Group: "storage.k8s.io", Kind: "VolumeAttachment"}, Path: "spec.source.inlineVolumeSpec.rbd.image", Action: ActionIgnore},
@@ -263,7 +266,7 @@ var builtin = sync.OnceValue(func() map[string][]compiledRule {
 		}
 	}
 	for _, annotation := range annotations {
-		for _, at := range []string{"metadata", "spec.template.metadata"} {
+		for _, at := range []string{"metadata", "spec.template.metadata", "spec.jobTemplate.spec.template.metadata"} {
 			rules = append(rules, Rule{Path: fmt.Sprintf("%s.annotations[%q]", at, annotation)})
 		}
 	}

@@ -76,7 +76,11 @@ var sarifRules = []sarifRule{
 func (r *Report) WriteSARIF(w io.Writer, version string) error {
 	results := []sarifResult{}
 	for _, f := range r.Failures {
-		results = append(results, result("unreadable-input", "error", f.Message, orElse(f.File, f.Path), f.Line))
+		level := "error"
+		if f.Undecided {
+			level = "warning"
+		}
+		results = append(results, result("unreadable-input", level, f.Message, orElse(f.File, f.Path), f.Line))
 	}
 	for _, f := range r.Images {
 		if f.Verdict == Passed {

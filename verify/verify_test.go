@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"sigs.k8s.io/yaml"
 
@@ -197,6 +198,57 @@ func TestCompareNatural(t *testing.T) {
 	for _, tt := range [][2]string{{"a[2]", "a[10]"}, {"a", "b"}, {"a", "aa"}, {"a[1].b", "a[1].c"}} {
 		if compareNatural(tt[0], tt[1]) >= 0 || compareNatural(tt[1], tt[0]) <= 0 || compareNatural(tt[0], tt[0]) != 0 {
 			t.Errorf("%q and %q are in the wrong order", tt[0], tt[1])
+		}
+	}
+}
+
+// Whatever a repository calls its things, the message fits its bound, keeps to
+// its lines and steers no terminal.
+func TestMessageHostile(t *testing.T) {
+	long := strings.Repeat("x", 20_000)
+	for _, text := range []string{long, "a\x1b[2J", "a\nb", "\u202egnp", "nginx@" + long, "nginx@\x1b[2J"} {
+		object := Object{
+			Content: map[string]any{"apiVersion": "v1", "kind": "Pod" + text, "metadata": map[string]any{"name": text}, "spec": map[string]any{
+				text: map[string]any{"image": "nginx"}, "containers": []any{map[string]any{"image": text}},
+			}},
+			Locate: func(Path, string) (string, int) { return text, 1 },
+		}
+		check := false
+		policy := DefaultPolicy()
+		policy.Presence.Check = &check
+		report, err := Verify(t.Context(), []Object{object}, Options{Policy: policy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		message := report.Message()
+		if len(message) > MaxMessage || strings.Count(message, "\n") != 2 {
+			t.Errorf("%.20q: %d bytes, %d lines", text, len(message), strings.Count(message, "\n"))
+		}
+		report.Failures = []Failure{{Path: text, Message: text}}
+		var out strings.Builder
+		if err := report.WriteText(&out); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []string{message, out.String()} {
+			if i := strings.IndexFunc(s, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+				t.Errorf("%.20q: %q is printed", text, s[i:i+1])
+			}
+		}
+	}
+}
+
+// A render that died says nothing about the application.
+func TestExitCodeOfFailures(t *testing.T) {
+	for _, tt := range []struct {
+		failures []Failure
+		want     int
+	}{
+		{nil, ExitPassed},
+		{[]Failure{{Undecided: true}}, ExitUndecided},
+		{[]Failure{{Undecided: true}, {}}, ExitRefused},
+	} {
+		if got := (&Report{Failures: tt.failures}).ExitCode(); got != tt.want {
+			t.Errorf("%+v: %d, want %d", tt.failures, got, tt.want)
 		}
 	}
 }

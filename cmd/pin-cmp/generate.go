@@ -27,7 +27,8 @@ the Application come in ARGOCD_APP_PARAMETERS; see docs/install.md. Outside Argo
 CD it renders the working directory of a checkout.
 
 Exit status: 0 with the manifests on stdout; otherwise nothing at all on stdout
-and the reason on stderr: 1 refused, 2 misuse, 3 a registry could not say.`,
+and the reason on stderr: 1 refused, 2 misuse, 3 a registry could not say or the
+render itself failed.`,
 		Example: `  # what Argo CD would apply, if the gate lets it
   cd overlays/prod && pin-cmp generate
 
@@ -59,7 +60,7 @@ and the reason on stderr: 1 refused, 2 misuse, 3 a registry could not say.`,
 				ui.warn(warning.String())
 			}
 			if _, err := cmd.OutOrStdout().Write(outcome.Result.Output()); err != nil {
-				return fmt.Errorf("write the manifests: %w", err)
+				return &exitError{code: verify.ExitUndecided, err: fmt.Errorf("write the manifests: %w", err)}
 			}
 			return nil
 		},
@@ -73,7 +74,7 @@ and the reason on stderr: 1 refused, 2 misuse, 3 a registry could not say.`,
 func requested() (render.Application, error) {
 	request, err := argocd.ReadRequest(os.Environ())
 	if err != nil {
-		return render.Application{}, misuse(err, "the parameters are those of the Application's spec.source.plugin")
+		return render.Application{}, misuse(errors.New(verify.Printable(err.Error())), "the parameters are those of the Application's spec.source.plugin")
 	}
 	working, err := os.Getwd()
 	if err != nil {
@@ -98,5 +99,9 @@ func gateError(err error) error {
 	if errors.As(err, &config) {
 		return misuse(err, "")
 	}
-	return &exitError{code: verify.ExitRefused, err: fmt.Errorf("could not render the application: %w", err)}
+	text := errors.New("could not render the application: " + verify.Printable(err.Error()))
+	if gate.Undecided(err) {
+		return &exitError{code: verify.ExitUndecided, err: text, hint: "this says nothing about the application; hard-refresh it"}
+	}
+	return &exitError{code: verify.ExitRefused, err: text}
 }

@@ -40,7 +40,7 @@ kustomization, else its YAML and JSON files. A file, or - for standard input, is
 taken as manifests. Without a path it is the working directory.
 
 Exit status: 0 all passed, 1 something is refused or not readable, 2 misuse,
-3 nothing is refused but a registry could not say.`,
+3 nothing is refused but a registry could not say or a render itself failed.`,
 		Example: `  pin-cmp verify overlays/prod
   pin-cmp verify --recursive .                  # every application of a repository
   helm template chart | pin-cmp verify -
@@ -84,7 +84,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, args []string) error {
 	selection := gate.Selection{Root: f.root, Recursive: f.recursive, DirectoryRecurse: f.recurse, Stdin: cmd.InOrStdin()}
 	inputs, err := selection.Inputs(args)
 	if err != nil {
-		return misuse(err, "")
+		return misuse(errors.New(verify.Printable(err.Error())), "")
 	}
 	report, err := verifyAll(cmd.Context(), g, inputs, f.jobs, ui)
 	ui.done()
@@ -92,7 +92,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, args []string) error {
 		return gateError(err)
 	}
 	if err := write(report, cmd.OutOrStdout()); err != nil {
-		return err
+		return &exitError{code: verify.ExitUndecided, err: err}
 	}
 	if code := report.ExitCode(); code != verify.ExitPassed {
 		return &exitError{code: code}

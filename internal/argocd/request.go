@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -108,7 +109,7 @@ func readParameters(options *render.Options, text string) error {
 	}
 	var parameters []parameter
 	if err := json.Unmarshal([]byte(text), &parameters); err != nil {
-		return &ParameterError{Err: err}
+		return &ParameterError{Err: plainWords(err)}
 	}
 	seen := map[string]bool{}
 	for _, p := range parameters {
@@ -149,16 +150,43 @@ func (p parameter) apply(options *render.Options) error {
 // strict decodes YAML and refuses fields that Argo CD does not have, letter for
 // letter: a typo would otherwise be an option that silently does nothing.
 func strict(text string, into any) error {
+	// The decoder reads the first document and would not say that there is more.
+	if separator.MatchString(text) {
+		return errors.New("holds a line of --- or ..., which ends a YAML document; a parameter is one document")
+	}
 	converted, err := yaml.YAMLToJSONStrict([]byte(text))
 	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+		return plainWords(err)
 	}
 	mistakes, err := kjson.UnmarshalStrict(converted, into)
 	if err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		return plainWords(err)
 	}
-	return errors.Join(mistakes...)
+	for _, mistake := range mistakes {
+		return mistake // one is enough to look at, and fits a line
+	}
+	return nil
 }
+
+// plainWords takes Go's own words out of a decoder's error.
+func plainWords(err error) error {
+	text := err.Error()
+	for _, prefix := range []string{"yaml: ", "json: ", "unmarshal errors:"} {
+		text = strings.TrimSpace(strings.TrimPrefix(text, prefix))
+	}
+	if m := wrongType.FindStringSubmatch(text); m != nil {
+		_, field, _ := strings.Cut(m[2], ".")
+		if field == "" {
+			return fmt.Errorf("%s is not what belongs here", m[1])
+		}
+		return fmt.Errorf("%s: %s is not what belongs here", field, m[1])
+	}
+	return errors.New(text)
+}
+
+var wrongType = regexp.MustCompile(`cannot unmarshal (.+) into Go (?:value|struct field (\S+)) of type`)
+
+var separator = regexp.MustCompile(`(?m)^(?:---|\.\.\.)(?:\s|$)`)
 
 // Root returns the repository's root and the application's path in it, for the
 // application's directory. Argo CD hands over the whole repository or, with

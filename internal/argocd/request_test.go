@@ -47,7 +47,11 @@ func TestReadRequestMistakes(t *testing.T) {
 		`[{"name":"directory","string":"recurse: maybe"}]`:                                 "recurse",
 		`[{"name":"directory","string":""},{"name":"directory","string":""}]`:              "twice",
 		`[{"name":"directory","string":"recurse: true"},{"name":"kustomize","string":""}]`: "one tool",
-		`[{"name":"helm","string":"releaseName: x"}]`:                                      "not supported yet",
+		`{"a":1}`:                                     "object is not what belongs here",
+		`[{"name":"directory","string":"[1]"}]`:       "array is not what belongs here",
+		`[{"name":"kustomize","string":"images: a"}]`: "images: string is not what belongs here",
+		`[{"name":"kustomize","string":"namePrefix: a\n---\nimages: [b]\n"}]`: "one document",
+		`[{"name":"helm","string":"releaseName: x"}]`:                         "not supported yet",
 	} {
 		_, err := ReadRequest([]string{"ARGOCD_APP_PARAMETERS=" + parameters})
 		var mistake *ParameterError

@@ -4,6 +4,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -72,12 +73,22 @@ type Outcome struct {
 	Report *verify.Report
 }
 
+// Undecided tells whether an error of Check says nothing about the application:
+// the time was up, or the render died. Asking again may help; changing the
+// repository does not.
+func Undecided(err error) bool {
+	return errors.Is(err, render.ErrCrashed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
 // Check renders and verifies one application. The error is a *render.Error, a
 // *presence.ConfigError or the context's; a refusal is not an error but a
 // report that is not OK. Progress may be nil.
 func (g *Gate) Check(ctx context.Context, app render.Application, progress func(done, total int)) (*Outcome, error) {
 	result, err := g.Renderer.Render(ctx, app)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkStream(result); err != nil {
 		return nil, err
 	}
 	locator := render.NewLocator(app.Checkout, result)

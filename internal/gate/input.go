@@ -187,7 +187,7 @@ func (i Input) openable(file string) string {
 
 // Failure is the input in a report, when it could not be checked.
 func (i Input) Failure(err error) verify.Failure {
-	f := verify.Failure{Path: i.Name, Message: err.Error()}
+	f := verify.Failure{Path: i.Name, Message: err.Error(), Undecided: Undecided(err)}
 	var known *render.Error
 	if errors.As(err, &known) {
 		f.File, f.Line = i.openable(known.File), known.Line

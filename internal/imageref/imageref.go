@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/pin-cmp/pin-cmp/internal/editdistance"
 )
 
 // State is what kind of reference a text is.
@@ -164,31 +166,11 @@ func badDigest(digest string) string {
 func nearVerb(word string) Verb {
 	word, _, _ = strings.Cut(strings.ToLower(word), "+")
 	for _, verb := range []Verb{Build, Resolve} {
-		if distance(word, string(verb)) <= 2 {
+		if editdistance.Between(word, string(verb)) <= 2 {
 			return verb
 		}
 	}
 	return ""
-}
-
-// distance is the Levenshtein distance between two short words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		previous := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			previous, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, previous+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // parseReason puts the parser's verdict into words about the reference.
