@@ -63,7 +63,7 @@ func (r *Repo) InProgress(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if _, err := os.Lstat(filepath.Join(r.commonDir, "reftable")); err != nil {
+	if _, err := os.Lstat(filepath.Join(r.commonDir, "reftable")); errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
 	// The reftable backend keeps these two with the refs, not in files.

@@ -35,13 +35,13 @@ func TestHooksSeeTheCommit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			real, err := filepath.EvalSymlinks(c.dir)
+			resolved, err := filepath.EvalSymlinks(c.dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			files := "apps/clean.crlf.yaml\napps/clean.yaml\napps/exec.yaml\napps/secret.rot.yaml\napps/staged.yaml\napps/win.crlf.yaml\napps/ümlaut \"quoted\".yaml\n"
-			during := files + pinned + pinned + "staged: 1\n" + real + "\neditor : author Grace\n"
-			after := strings.ReplaceAll(staged, "\x00", "\n") + pinned + pinned + "staged: 2\n" + real + "\neditor : author Grace\n"
+			during := files + pinned + pinned + "staged: 1\n" + resolved + "\neditor : author Grace\n"
+			after := strings.ReplaceAll(staged, "\x00", "\n") + pinned + pinned + "staged: 2\n" + resolved + "\neditor : author Grace\n"
 			want := "== pre-commit 0\n" + during + "== prepare-commit-msg 2\n" + during + "== commit-msg 1\n" + during + "== post-commit 0\n" + after
 			if string(content) != want {
 				t.Errorf("the hooks saw\n%s\nwant\n%s", content, want)

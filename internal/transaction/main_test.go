@@ -127,7 +127,7 @@ const commitMessage = "pin web to 1.4.0\n\nPinned: ghcr.io/acme/web@" + digest +
 const digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 // onlyMarks admits a file that differs from HEAD in marks alone.
-func onlyMarks(path string, head, content []byte) error {
+func onlyMarks(_ string, head, content []byte) error {
 	if unmarked(head) != unmarked(content) {
 		return errors.New("more than marks")
 	}

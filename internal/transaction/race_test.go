@@ -131,7 +131,6 @@ func TestRaceWithGitCommit(t *testing.T) {
 			}
 		case errors.Is(err, ErrBusy) || errors.Is(err, ErrMoved):
 			refused++
-			old, next = next, old
 		default:
 			t.Errorf("refused for another reason: %v", err)
 			close(stop)

@@ -237,7 +237,7 @@ func TestRecoveryAfterTheUserWentOn(t *testing.T) {
 // git fails at the very moment the branch moves, and may or may not have moved
 // it: the branch decides, and while it cannot be read nothing is undone.
 func TestBranchMovedOrNot(t *testing.T) {
-	real, err := exec.LookPath("git")
+	program, err := exec.LookPath("git")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestBranchMovedOrNot(t *testing.T) {
 			c := busy(t)
 			before := c.snapshot()
 			bin, broken := t.TempDir(), filepath.Join(t.TempDir(), "broken")
-			script := fmt.Sprintf("#!/bin/sh\nreal='%s' broken='%s'\ntest -e \"$broken\" && exit 128\ncase $1 in\n%s\nesac\nexec \"$real\" \"$@\"\n", real, broken, test.script)
+			script := fmt.Sprintf("#!/bin/sh\nreal='%s' broken='%s'\ntest -e \"$broken\" && exit 128\ncase $1 in\n%s\nesac\nexec \"$real\" \"$@\"\n", program, broken, test.script)
 			if err := os.WriteFile(filepath.Join(bin, "git"), []byte(script), 0o755); err != nil {
 				t.Fatal(err)
 			}

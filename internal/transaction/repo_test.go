@@ -286,8 +286,15 @@ func (c checkout) snapshot() snapshot {
 		c.t.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{"diff"}, {"diff", "--cached"}, {"ls-files", "-s", "-v"}, {"stash", "list"}, {"status", "--porcelain"},
-		{"rev-parse", "HEAD"}, {"symbolic-ref", "-q", "HEAD"}, {"for-each-ref"}, {"log", "-g", "--format=%H %gs"},
+		{"diff"},
+		{"diff", "--cached"},
+		{"ls-files", "-s", "-v"},
+		{"stash", "list"},
+		{"status", "--porcelain"},
+		{"rev-parse", "HEAD"},
+		{"symbolic-ref", "-q", "HEAD"},
+		{"for-each-ref"},
+		{"log", "-g", "--format=%H %gs"},
 	} {
 		cmd := c.command(args...)
 		cmd.Env = append(cmd.Env, "GIT_INDEX_FILE="+index) // git diff writes it
@@ -343,7 +350,7 @@ func (c checkout) tidy() error {
 	gitDir := strings.TrimSpace(c.git("rev-parse", "--absolute-git-dir"))
 	for _, name := range []string{"pin-cmp", "index.lock"} {
 		if _, err := os.Lstat(filepath.Join(gitDir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is left in the git directory (%v)", name, err)
+			return fmt.Errorf("%s is left in the git directory (%w)", name, err)
 		}
 	}
 	if out, err := c.try("fsck", "--strict", "--no-dangling"); err != nil || strings.TrimSpace(out) != "" {

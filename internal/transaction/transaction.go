@@ -62,18 +62,18 @@ type Change struct {
 }
 
 var (
-	// ErrBusy: another transaction, or another git, is at work in this checkout.
+	// ErrBusy means: another transaction, or another git, is at work in this checkout.
 	ErrBusy = errors.New("busy")
-	// ErrMoved: the branch moved while the commit was made. Nothing was changed;
+	// ErrMoved means: the branch moved while the commit was made. Nothing was changed;
 	// plan again and try again.
 	ErrMoved = errors.New("the branch moved")
-	// ErrUnfinished: a transaction was interrupted here; [Recover] comes first.
+	// ErrUnfinished means: a transaction was interrupted here; [Recover] comes first.
 	ErrUnfinished = errors.New("an interrupted change has to be finished or undone first")
-	// ErrNothingToCommit: the files are in HEAD as they should be.
+	// ErrNothingToCommit means: the files are in HEAD as they should be.
 	ErrNothingToCommit = errors.New("nothing to commit")
-	// ErrInProgress: git is in the middle of a rebase, a merge or the like.
+	// ErrInProgress means: git is in the middle of a rebase, a merge or the like.
 	ErrInProgress = errors.New("git is in the middle of an operation")
-	// ErrHook: a hook refused the commit, or changed it.
+	// ErrHook means: a hook refused the commit, or changed it.
 	ErrHook = errors.New("hook")
 )
 
