@@ -11,9 +11,11 @@ FROM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
+COPY build ./build
 COPY cmd ./cmd
 COPY internal ./internal
 COPY render ./render
+COPY rewrite ./rewrite
 COPY verify ./verify
 ENV CGO_ENABLED=0
 RUN go build -trimpath -buildvcs=false -ldflags="-s -w" -o /out/pin-cmp ./cmd/pin-cmp

@@ -11,12 +11,12 @@ import (
 )
 
 func newDemo() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole story on this machine, with nothing installed",
-		Long: `Show what the gate does, on this machine and in a temporary directory: a registry,
-a repository with a Kustomize application, and what Argo CD says when its images
-float, are placeholders, or are missing; then the fixed application, passing.
+		Long: `Show the whole story, on this machine and in a temporary directory: a registry, a
+repository with code and a Kustomize application, what Argo CD says when its image
+floats, is missing or is a placeholder, and the branch that puts it right.
 It takes seconds, needs no network, and cleans up after itself.`,
 		Example: `  pin-cmp demo`,
 		Args:    cobra.NoArgs,
@@ -31,4 +31,17 @@ It takes seconds, needs no network, and cleans up after itself.`,
 			return nil
 		},
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use:    "build-image",
+		Short:  "The build command of the demo's component",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := demo.BuildImage(cmd.Context()); err != nil {
+				return &exitError{code: verify.ExitRefused, err: err}
+			}
+			return nil
+		},
+	})
+	return cmd
 }

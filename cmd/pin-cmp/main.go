@@ -75,7 +75,10 @@ says, and every image is named by its digest, never by something that can move.
 
 pin-cmp generate is the gate, an Argo CD config management plugin: it renders an
 Application and refuses it unless every image reference is a digest that its
-registry holds. pin-cmp verify says the same on your own machine.`,
+registry holds. pin-cmp verify says the same on your own machine.
+
+pin-cmp rewrite works on a feature branch: it builds and pushes what placeholders
+like ghcr.io/acme/web@build name, and puts the digests into their places.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -84,6 +87,6 @@ registry holds. pin-cmp verify says the same on your own machine.`,
 	}
 	root.PersistentFlags().BoolP("quiet", "q", false, "say nothing but results and errors")
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newGenerate(), newVerify(), newRegistry(), newDemo())
+	root.AddCommand(newGenerate(), newVerify(), newPlan(), newRewrite(), newRegistry(), newDemo())
 	return root
 }

@@ -1,6 +1,7 @@
-// Package demo tells the story of the gate on one machine: a registry, a
-// repository, and what Argo CD would show. Nothing in it is staged: every text
-// is printed by the program itself, started the way Argo CD starts it.
+// Package demo tells the whole story on one machine: a registry, a repository,
+// what Argo CD would show, and how a branch is put right. Nothing in it is
+// staged: every text is printed by the program itself, started the way Argo CD
+// or a developer starts it.
 package demo
 
 import (
@@ -27,8 +28,8 @@ import (
 	"github.com/pin-cmp/pin-cmp/internal/trialregistry"
 )
 
-// repository is the GitOps repository of the story. REGISTRY stands for the
-// registry's address, IMAGE for the line that the scenes change.
+// repository is the monorepo of the story. REGISTRY stands for the
+// registry's address, EXECUTABLE for this program.
 //
 //go:embed all:repository
 var repository embed.FS
@@ -56,7 +57,7 @@ func Run(ctx context.Context, w io.Writer, executable string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, registry.Close()) }()
-	image, err := push(ctx, registry.Addr+"/acme/web:1.4.0")
+	image, err := Push(ctx, registry.Addr+"/acme/web", "1.3.9", "the server, version 1.3.9\n")
 	if err != nil {
 		return err
 	}
@@ -66,10 +67,10 @@ func Run(ctx context.Context, w io.Writer, executable string) (err error) {
 	}
 	absent := "sha256:" + strings.Repeat("4", 64)
 	scenes := []scene{
-		{"a tag: what runs would be whatever 1.4.0 means at the moment", "newTag: 1.4.0", 1, "names a tag"},
-		{"a placeholder that nobody replaced: the branch was merged too early", "newTag: 1.4.0\n    digest: build", 1, "placeholder"},
-		{"a digest that the registry does not hold: the push never happened", "newTag: 1.4.0\n    digest: " + absent, 1, "absent"},
-		{"the digest of the image that was pushed: this is what passes", "newTag: 1.4.0\n    digest: " + image.String(), 0, "kind: Deployment"},
+		{"by a tag: what runs would be whatever 1.3.9 means at the moment", "newTag: 1.3.9", 1, "names a tag"},
+		{"by a digest that the registry does not hold: the push never happened", "newTag: 1.3.9\n    digest: " + absent, 1, "absent"},
+		{"by the digest of the image that was pushed: this passes", "newTag: 1.3.9\n    digest: " + image.String(), 0, "kind: Deployment"},
+		{"by a placeholder: a developer changed the code and marked the component, for a new minor version", "newTag: 1.3.9\n    digest: build+minor", 1, "placeholder"},
 	}
 	s.introduce(image)
 	for i, scene := range scenes {
@@ -77,25 +78,93 @@ func Run(ctx context.Context, w io.Writer, executable string) (err error) {
 			return fmt.Errorf("scene %d, %s: %w", i+1, scene.title, err)
 		}
 	}
-	fmt.Fprint(w, "\nA tag can move and a placeholder means nothing; only a digest that was reviewed in\ngit, and that the registry holds, reaches the cluster. Next: README.md, docs/install.md.\n")
+	if _, err := exec.LookPath("git"); err != nil {
+		fmt.Fprint(w, "\ngit is not installed here, so the rewrite of that branch can't be shown.\n")
+		return nil
+	}
+	if err := s.rewrite(ctx); err != nil {
+		return fmt.Errorf("the rewrite: %w", err)
+	}
+	fmt.Fprint(w, "\nCode and configuration changed in one commit, and only a digest that was reviewed in git,\nand that the registry holds, reaches the cluster. Next: README.md, docs/rewrite.md,\ndocs/install.md.\n")
 	return nil
 }
 
-// push pushes an image of one small layer and returns its digest.
-func push(ctx context.Context, reference string) (v1.Hash, error) {
-	layer := static.NewLayer([]byte("hello from the demo\n"), types.OCIUncompressedLayer)
+// rewrite puts the branch right: the developer's one command, and the gate
+// again.
+func (s *stage) rewrite(ctx context.Context) error {
+	fmt.Fprint(s.w, "\n5. … and on that branch the developer runs pin-cmp rewrite --commit, before the merge\n\n")
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "feature"}, {"add", "."}, {"commit", "-q", "-m", "Serve faster"},
+	} {
+		if out, err := s.git(ctx, args...); err != nil {
+			return fmt.Errorf("git %s: %w\n%s", args[0], err, out)
+		}
+	}
+	cmd := s.command(ctx, s.executable, "rewrite", "--commit", "--quiet")
+	out, err := cmd.CombinedOutput()
+	fmt.Fprint(s.w, indent(string(out)))
+	if err != nil {
+		return fmt.Errorf("pin-cmp rewrite: %w", err)
+	}
+	shown, err := s.git(ctx, "show", "--format=%n   commit %h: %s%n", "-U0", "HEAD")
+	if err != nil {
+		return fmt.Errorf("git show: %w\n%s", err, shown)
+	}
+	for line := range strings.Lines(string(shown)) {
+		switch {
+		case strings.HasPrefix(line, "   commit"):
+			fmt.Fprint(s.w, "\n"+line)
+		case strings.HasPrefix(line, "-") || strings.HasPrefix(line, "+"):
+			fmt.Fprint(s.w, "   "+line)
+		}
+	}
+	fmt.Fprint(s.w, "\n   and the gate:\n")
+	return s.judge(ctx, scene{exit: 0, says: "1.4.0@sha256:"})
+}
+
+// git runs git in the repository, as a developer whose own configuration does
+// not matter here.
+func (s *stage) git(ctx context.Context, args ...string) ([]byte, error) {
+	return s.command(ctx, "git", args...).CombinedOutput()
+}
+
+// command is a program that the developer runs in the repository.
+func (s *stage) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = filepath.Join(s.dir, "repository")
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "PIN_CMP_POLICY=" + s.policy(),
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull,
+		"GIT_AUTHOR_NAME=Dev", "GIT_AUTHOR_EMAIL=dev@example.com",
+		"GIT_COMMITTER_NAME=Dev", "GIT_COMMITTER_EMAIL=dev@example.com",
+	}
+	return cmd
+}
+
+// Push pushes an image of one small layer and returns its digest, and tags it if
+// tag is not empty. The registry is asked over HTTP.
+func Push(ctx context.Context, repository, tag, content string) (v1.Hash, error) {
+	layer := static.NewLayer([]byte(content), types.OCIUncompressedLayer)
 	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layer)
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("make the demo's image: %w", err)
 	}
-	ref, err := name.ParseReference(reference, name.Insecure)
+	digest, err := image.Digest()
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("make the demo's image: %w", err)
+	}
+	repo, err := name.NewRepository(repository, name.Insecure)
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("make the demo's image: %w", err)
+	}
+	var ref name.Reference = repo.Digest(digest.String())
+	if tag != "" {
+		ref = repo.Tag(tag)
 	}
 	if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
 		return v1.Hash{}, fmt.Errorf("push the demo's image: %w", err)
 	}
-	return image.Digest()
+	return digest, nil
 }
 
 // stage is where the story happens.
@@ -130,7 +199,8 @@ func (s *stage) setUp() error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(to, bytes.ReplaceAll(content, []byte("REGISTRY"), []byte(s.registry)), 0o644)
+		filled := strings.NewReplacer("REGISTRY", s.registry, "EXECUTABLE", s.executable).Replace(string(content))
+		return os.WriteFile(to, []byte(filled), 0o644)
 	})
 	if err != nil {
 		return fmt.Errorf("write the demo's repository: %w", err)
@@ -146,7 +216,7 @@ func (s *stage) setUp() error {
 func (s *stage) policy() string { return filepath.Join(s.dir, "policy.yaml") }
 
 func (s *stage) introduce(image v1.Hash) {
-	fmt.Fprintf(s.w, "A registry runs on %s and holds one image, web 1.4.0,\n%s.\nA repository with a Kustomize application, overlays/prod, deploys it. This is what Argo CD\nwould show in the Application guestbook when its overlay names the image by …\n", s.registry, image)
+	fmt.Fprintf(s.w, "A registry runs on %s and holds one image, web 1.3.9,\n%s.\nA repository with a Kustomize application, overlays/prod, deploys it. This is what Argo CD\nwould show in the Application guestbook when its overlay names the image by …\n", s.registry, image)
 }
 
 // play plays a scene.
@@ -161,6 +231,11 @@ func (s *stage) play(ctx context.Context, number int, scene scene) error {
 		fmt.Fprintf(s.w, "   | %s", line)
 	}
 	fmt.Fprintln(s.w)
+	return s.judge(ctx, scene)
+}
+
+// judge runs the gate and shows what Argo CD would.
+func (s *stage) judge(ctx context.Context, scene scene) error {
 	exit, stdout, stderr, err := s.generate(ctx)
 	if err != nil {
 		return err
