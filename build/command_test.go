@@ -16,8 +16,6 @@ import (
 	"time"
 )
 
-const someDigest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
 // log is a writer for the two streams of a command.
 type log struct {
 	mu sync.Mutex

@@ -25,6 +25,8 @@ import (
 	"github.com/pin-cmp/pin-cmp/verify/presence"
 )
 
+const someDigest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 // server is a registry whose answers a test can spoil.
 type server struct {
 	host     string

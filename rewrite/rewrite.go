@@ -121,6 +121,12 @@ func Run(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) {
 	return nil, errMoved
 }
 
+// Discard gives up on what an interrupted run left. The files, the index and the
+// branch stay as they are now.
+func Discard(ctx context.Context, repo *gitrepo.Repo) error {
+	return transaction.Discard(ctx, transaction.InRepo(repo))
+}
+
 // make gets the digest of every target, and then gives the digests their tags:
 // a version is not used up by a run in which another build fails. made keeps the
 // digests of earlier tries.

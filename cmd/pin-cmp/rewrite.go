@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +30,7 @@ type rewriteFlags struct {
 	push     bool
 	remote   string
 	noVerify bool
+	discard  bool
 	jobs     int
 }
 
@@ -83,7 +85,10 @@ A symbolic reference stands where the digest goes:
 ` + notation + `
 
 Components are declared in pin.yaml files; see docs/rewrite.md. Without --commit
-only files change. Running it again changes nothing.`,
+only files change. Running it again changes nothing.
+
+Exit status: 0 done, 1 nothing was written, 2 misuse, 3 nothing was written
+because a registry could not say.`,
 		Example: `  pin-cmp rewrite --commit --push   # on a feature branch, then open the pull request
   pin-cmp rewrite web               # one component, files only
   pin-cmp rewrite --floating        # pin a repository that never pinned anything`,
@@ -96,6 +101,7 @@ only files change. Running it again changes nothing.`,
 	f.BoolVar(&flags.push, "push", false, "push the branch after the commit, unless it moved on the remote")
 	f.StringVar(&flags.remote, "remote", "origin", "where --push pushes to")
 	f.BoolVar(&flags.noVerify, "no-verify", false, "skip the hooks pre-commit and commit-msg")
+	f.BoolVar(&flags.discard, "discard", false, "give up on what an interrupted run left; the files stay as they are now")
 	f.IntVarP(&flags.jobs, "jobs", "j", runtime.NumCPU(), "images to build at once")
 	return cmd
 }
@@ -120,10 +126,22 @@ func (f *rewriteFlags) run(cmd *cobra.Command, args []string) error {
 	if f.dryRun {
 		return f.plan(cmd, repo, options)
 	}
+	if f.discard {
+		if err := rewrite.Discard(cmd.Context(), repo); err != nil {
+			return &exitError{code: verify.ExitRefused, err: err}
+		}
+		ui.say("nothing is left of an interrupted run; the files stay as they are")
+		return nil
+	}
+	if f.push {
+		if err := rewrite.CheckPush(cmd.Context(), repo, f.remote); err != nil {
+			return misuse(err, "")
+		}
+	}
 	plan, err := rewrite.Run(cmd.Context(), repo, options)
 	ui.done()
 	if err != nil {
-		return &exitError{code: verify.ExitRefused, err: err}
+		return f.failed(cmd, plan, err)
 	}
 	if err := f.write(cmd, plan, false); err != nil {
 		return err
@@ -137,6 +155,23 @@ func (f *rewriteFlags) run(cmd *cobra.Command, args []string) error {
 		ui.say(fmt.Sprintf("pushed %s to %s", branch, f.remote))
 	}
 	return nil
+}
+
+// failed ends a rewrite that did not happen. Where problems stand in the way,
+// other programs get them as JSON.
+func (f *rewriteFlags) failed(cmd *cobra.Command, plan *rewrite.Plan, err error) error {
+	var problems *rewrite.ProblemsError
+	switch {
+	case errors.Is(err, context.Canceled) && cmd.Context().Err() != nil && (plan == nil || plan.Commit == ""):
+		return &exitError{code: verify.ExitRefused, err: errors.New("stopped; nothing was written")}
+	case errors.As(err, &problems) && f.output == "json":
+		if err := plan.WriteJSON(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+	case errors.Is(err, build.ErrUndecided):
+		return &exitError{code: verify.ExitUndecided, err: err}
+	}
+	return &exitError{code: verify.ExitRefused, err: err}
 }
 
 func (f *rewriteFlags) plan(cmd *cobra.Command, repo *gitrepo.Repo, options rewrite.Options) error {
