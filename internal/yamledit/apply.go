@@ -74,7 +74,8 @@ func (f *File) Apply(edits ...Edit) ([]byte, error) {
 	}
 	after, err := Parse(f.name, out)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: %w: %w", f.name, splices[0].record.line, ErrVerify, err)
+		// Not wrapped: the user's file is YAML, whatever became of it.
+		return nil, fmt.Errorf("%s:%d: %w: %s", f.name, splices[0].record.line, ErrVerify, err.Error())
 	}
 	if err := f.verify(after, splices); err != nil {
 		return nil, err

@@ -138,13 +138,17 @@ func (l *layer) locateJSON(n *yaml.Node) location {
 
 // skipProperties returns the offset behind the tag and the anchor at pos, and
 // whether there is a tag. Both are followed by white space, which may hold
-// line breaks and comments.
+// line breaks and comments. To yaml/v3 an anchor also ends at a colon, so that
+// &a:b is the text ":b"; that is not ok, since the next text might join it.
 func skipProperties(text []byte, pos int) (content int, tag, ok bool) {
 	for pos < len(text) {
 		switch text[pos] {
 		case '!':
 			tag = true
 		case '&':
+			if end := pos + 1 + anchorLength(text[pos+1:]); end < len(text) && !isBlank(text[end]) && breakWidth(text, end) == 0 {
+				return 0, false, false
+			}
 		default:
 			return pos, tag, true
 		}
@@ -154,6 +158,17 @@ func skipProperties(text []byte, pos int) (content int, tag, ok bool) {
 		pos = skipSpace(text, pos)
 	}
 	return 0, false, false
+}
+
+// anchorLength is the length of the name that text starts with (is_alpha in
+// yamlprivateh.go).
+func anchorLength(text []byte) int {
+	for i, c := range text {
+		if c != '_' && c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // skipSpace skips blanks, line breaks and comments.

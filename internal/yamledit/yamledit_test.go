@@ -48,6 +48,11 @@ func TestRefused(t *testing.T) {
 			"alias of a key", "&x a: v1\nb: *x\n", "b", ReasonAlias,
 			"deploy.yaml:2: cannot replace this value: it is the alias *x: edit the value that &x names",
 		},
+		{
+			// Behind the anchor is the same text once more, and it is a key.
+			"text that joins its anchor", "a: &x:y\n:y  b: 1\n", "a", ReasonNotLocated,
+			"deploy.yaml:1: cannot replace this value: its bytes are not where the parser says: edit it by hand",
+		},
 		{"null", "a: ~\n", "a", ReasonEmpty, "deploy.yaml:1: cannot replace this value: it is empty: write a value there first"},
 		{"nothing", "b: 1\na:", "a", ReasonEmpty, "deploy.yaml:2: cannot replace this value: it is empty: write a value there first"},
 		{"nothing with a tag", "a: !!str\nb: 1\n", "a", ReasonEmpty, "deploy.yaml:1: "},
