@@ -546,7 +546,7 @@ func nameServer(t *testing.T, code byte) *net.Resolver {
 func questionEnd(n int) int { return n - 11 }
 
 func TestUnknownHost(t *testing.T) {
-	image := imagesOf("registry.example.org", 1)[0]
+	image := imagesOf("registry.example.com", 1)[0]
 	for _, tt := range []struct {
 		name  string
 		code  byte
