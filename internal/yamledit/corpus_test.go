@@ -332,8 +332,10 @@ func outside(f *File, out []byte, edits []Edit) string {
 	}
 	want := map[int]string{}
 	shift, prev := 0, 0
+	aliased := false // an alias may be a key
 	for _, e := range edits {
 		want[e.Scalar.Index] = e.New
+		aliased = aliased || e.Scalar.Aliases > 0
 		start, end := e.Scalar.Span()
 		if start == end {
 			continue // edits of what cannot be edited are no edits if nothing changes
@@ -361,7 +363,7 @@ func outside(f *File, out []byte, edits []Edit) string {
 			return fmt.Sprintf("line %d reads %s %q, not %q", s.Line, s.Tag, s.Value, value)
 		case !edited && !target.Parsed && (s.Value != old.Value || s.Tag != old.Tag):
 			return fmt.Sprintf("line %d: %q became %q", s.Line, old.Value, s.Value)
-		case s.Line != old.Line || s.Path().String() != old.Path().String():
+		case s.Line != old.Line || !aliased && s.Path().String() != old.Path().String():
 			return fmt.Sprintf("line %d: %s moved", s.Line, old.Path())
 		}
 	}
