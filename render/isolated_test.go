@@ -84,7 +84,7 @@ func TestChildHasNothingElse(t *testing.T) {
 	proc := fmt.Sprintf("/proc/%d/", c.cmd.Process.Pid)
 	env, err := os.ReadFile(proc + "environ")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("only Linux shows the environment of a process: %v", err)
 	}
 	for _, variable := range strings.Split(strings.TrimSuffix(string(env), "\x00"), "\x00") {
 		name, _, _ := strings.Cut(variable, "=")
@@ -168,7 +168,7 @@ func noChildren(t *testing.T) {
 	t.Helper()
 	lists, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil || len(lists) == 0 {
-		t.Skip("no /proc")
+		t.Skip("only Linux lists the children of a process")
 	}
 	for _, list := range lists {
 		if pids, err := os.ReadFile(list); err == nil && len(bytes.TrimSpace(pids)) > 0 {
@@ -231,7 +231,7 @@ func TestIsolatedCrash(t *testing.T) {
 		}
 		c.stdout = bufio.NewReader(stdout)
 		if err := c.cmd.Start(); err != nil {
-			t.Skip(err)
+			t.Skipf("this system has no such program: %v", err)
 		}
 		_, err = c.render(t.Context(), Application{Checkout: checkoutOf(t, map[string]string{"a": "b"}), Path: "."})
 		if err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, ErrCrashed) && !errors.Is(err, ErrLimit) {
