@@ -1,0 +1,8 @@
+//go:build !unix
+
+package process
+
+import "os/exec"
+
+// together does nothing here: the context's end kills cmd alone.
+func together(*exec.Cmd) {}
