@@ -1,14 +1,19 @@
 // Package build turns a component into a digest that is in the registry.
 //
 // A [Component] is declared in a pin.yaml beside its source: an image
-// repository, the paths it is made from, and how. A [Builder] builds one and
-// pushes it. Whatever a builder reports is looked up in the registry before
+// repository, the paths it is made from, and a [Recipe], which says how. All that
+// determines the image goes into its inputs key ([Ingredients.Key]), and the image
+// is kept under the tag "pin-<key>": where that tag is, nothing has to be built.
+//
+// A [Builder] builds one image and pushes it. Every recipe is one; decorators go
+// around it. Whatever a builder reports is looked up in the registry before
 // anybody writes it down.
 package build
 
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Request is one image to build.
@@ -16,6 +21,17 @@ type Request struct {
 	Component Component
 	// Top is the work tree's root, an absolute path of this machine.
 	Top string
+	// Inputs are the files that the image may be made from: those that count in
+	// its key.
+	Inputs []Input
+	// Tag is the tag to push under, "pin-" and the inputs key.
+	Tag string
+	// Revision is the last commit that changed an input, a full hash, and Time
+	// when it was made.
+	Revision string
+	Time     time.Time
+	// Registry is what is pushed to.
+	Registry *Registry
 	// Log receives what the tools print.
 	Log io.Writer
 }
@@ -27,4 +43,12 @@ type Request struct {
 // pushed meanwhile stays in the registry and is harmless, since nothing names it.
 type Builder interface {
 	Build(ctx context.Context, request Request) (digest string, err error)
+}
+
+// ByRecipe builds each component by its own recipe.
+type ByRecipe struct{}
+
+// Build implements [Builder].
+func (ByRecipe) Build(ctx context.Context, request Request) (string, error) {
+	return request.Component.Recipe.Build(ctx, request)
 }

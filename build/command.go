@@ -5,83 +5,90 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
-	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Command is the builder that runs the component's own command, in the
 // directory of its pin.yaml, with the user's environment and
 //
-//	PIN_IMAGE        the repository to push to
-//	PIN_CONTEXT      the directory of the pin.yaml, absolute
-//	PIN_DIGEST_FILE  where to write the digest: sha256:…, or repository@sha256:…
+//	PIN_IMAGE          the repository to push to
+//	PIN_TAG            the tag that keeps the image: pin-<inputs key>
+//	PIN_PLATFORMS      those of the pin.yaml, linux/amd64,linux/arm64; may be empty
+//	PIN_CONTEXT        the directory of the pin.yaml, absolute
+//	PIN_DIGEST_FILE    where to write the digest: sha256:…, or repository@sha256:…
+//	SOURCE_DATE_EPOCH  when the inputs last changed, in seconds since 1970
 //
 // A command that leaves the file empty may print the digest, or a reference that
-// ends in it, as the last line of its standard output instead. Tags that the
-// author wrote are not its business: they are given to the digest afterwards.
-type Command struct{}
+// ends in it, as the last line of its standard output instead. Tags are not its
+// business: it may push under PIN_TAG, and they are given to the digest afterwards.
+type Command []string
 
-var _ Builder = Command{}
+var _ Recipe = Command{}
+
+// decodeCommand reads a list of words.
+func decodeCommand(node *yaml.Node) (Recipe, error) {
+	var c Command
+	if err := node.Decode(&c); err != nil {
+		return nil, lineError(node.Line, "is no list of words, as in [make, push]")
+	}
+	return c, nil
+}
+
+// Check implements [Recipe].
+func (c Command) Check(Component) error {
+	if len(c) == 0 || c[0] == "" {
+		return errors.New("build.command is empty: the program that builds and pushes, and its arguments")
+	}
+	return nil
+}
+
+// Program implements [Recipe].
+func (c Command) Program() Program {
+	if strings.ContainsAny(c[0], `/\`) {
+		return Program{} // in the repository, perhaps made by another build
+	}
+	return Program{Name: c[0]}
+}
+
+// Bases implements [Recipe]: what a command starts from is in its inputs.
+func (c Command) Bases(Component, func(string) ([]byte, error)) ([]Base, error) { return nil, nil }
 
 // Build implements [Builder]. When ctx ends, the command and all it started are
 // killed, and the error is ctx's. The command reads no input and has no
 // terminal to ask on: it is a process group of its own.
-func (Command) Build(ctx context.Context, request Request) (string, error) {
-	c := request.Component
-	scratch, err := os.MkdirTemp("", "pin-cmp-build-")
+func (c Command) Build(ctx context.Context, request Request) (string, error) {
+	scratch, remove, err := request.scratch()
 	if err != nil {
-		return "", fmt.Errorf("make a temporary directory: %w", err)
+		return "", err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }()
+	defer remove()
 	digestFile := filepath.Join(scratch, "digest")
-
-	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
-	cmd.Dir = filepath.Join(request.Top, filepath.FromSlash(c.Dir))
-	cmd.Env = append(os.Environ(),
-		"PIN_IMAGE="+c.Image, "PIN_CONTEXT="+cmd.Dir, "PIN_DIGEST_FILE="+digestFile)
-	log := request.Log
-	if log == nil {
-		log = io.Discard
-	}
 	last := &lastLine{}
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(log, last), log
-	cmd.WaitDelay = 2 * time.Second
-	killTogether(cmd)
-	// A daemon that the build left behind may hold its output open.
-	if err := cmd.Run(); err != nil && (ctx.Err() != nil || !errors.Is(err, exec.ErrWaitDelay)) {
-		return "", c.failed(ctx, err)
+	env := []string{
+		"PIN_IMAGE=" + request.Component.Image,
+		"PIN_TAG=" + request.Tag,
+		"PIN_PLATFORMS=" + strings.Join(request.Component.Platforms, ","),
+		"PIN_CONTEXT=" + request.dir(),
+		"PIN_DIGEST_FILE=" + digestFile,
+		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(request.Time.Unix(), 10),
+	}
+	if err := request.run(ctx, last, env, c[0], c[1:]...); err != nil {
+		return "", err
 	}
 	reported, err := os.ReadFile(digestFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("%s: read the digest: %w", c.Name, err)
+		return "", fmt.Errorf("%s: read the digest: %w", request.Component.Name, err)
 	}
 	if len(bytes.TrimSpace(reported)) == 0 {
 		reported = last.text()
 	}
-	return c.digest(string(reported))
-}
-
-// failed says what became of the command.
-func (c Component) failed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("build %s: %w", c.Name, context.Cause(ctx))
-	}
-	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s:%d: the build command of %s, %s, is not here; install it, or correct build.command", c.File, c.Line, c.Name, c.Command[0])
-	}
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%s:%d: the build command of %s, %s, may not be executed; chmod +x it", c.File, c.Line, c.Name, c.Command[0])
-	}
-	var status *exec.ExitError
-	if errors.As(err, &status) {
-		return fmt.Errorf("%s:%d: the build of %s failed: %s ended with %w", c.File, c.Line, c.Name, c.Command[0], err)
-	}
-	return fmt.Errorf("%s:%d: the build of %s: %w", c.File, c.Line, c.Name, err)
+	return request.Component.digest(string(reported))
 }
 
 var reportedDigest = regexp.MustCompile(`^(?:[^\s@]+@)?(sha256:[0-9a-f]{64})$`)

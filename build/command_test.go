@@ -49,8 +49,8 @@ func run(ctx context.Context, t *testing.T, script string, command ...string) (d
 		command = []string{"./build.sh"}
 	}
 	out = &log{}
-	c := Component{Name: "web", Image: "ghcr.io/acme/web", Dir: "app", Command: command, File: "app/pin.yaml", Line: 3}
-	digest, err = Command{}.Build(ctx, Request{Component: c, Top: top, Log: out})
+	c := Component{Name: "web", Image: "ghcr.io/acme/web", Dir: "app", Recipe: Command(command), Kind: "command", File: "app/pin.yaml", Line: 3}
+	digest, err = ByRecipe{}.Build(ctx, Request{Component: c, Top: top, Log: out})
 	return digest, top, out, err
 }
 
@@ -107,9 +107,9 @@ func TestCommandFailures(t *testing.T) {
 		{"the digest is not last", "echo " + someDigest + "; echo done", nil, `not "done"`},
 		{"two lines in the file", `printf '%s\n%s\n' a ` + someDigest + ` >"$PIN_DIGEST_FILE"`, nil, "reported no digest"},
 		{"a long story", "head -c 5000 /dev/zero | tr '\\0' ü", nil, "…"},
-		{"not installed", "", []string{"no-such-tool", "x"}, "app/pin.yaml:3: the build command of web, no-such-tool, is not here; install it, or correct build.command"},
-		{"not there", "", []string{"./no-such-script"}, "app/pin.yaml:3: the build command of web, ./no-such-script, is not here"},
-		{"not executable", "", []string{"./."}, "app/pin.yaml:3: the build command of web, ./., may not be executed; chmod +x it"},
+		{"not installed", "", []string{"no-such-tool", "x"}, "app/pin.yaml:3: the program that builds web, no-such-tool, is not here; install it, or correct build.command"},
+		{"not there", "", []string{"./no-such-script"}, "app/pin.yaml:3: the program that builds web, ./no-such-script, is not here"},
+		{"not executable", "", []string{"./."}, "app/pin.yaml:3: the program that builds web, ./., may not be executed; chmod +x it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			digest, top, _, err := run(t.Context(), t, c.script, c.command...)

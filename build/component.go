@@ -30,13 +30,23 @@ type Component struct {
 	// repository's root, slash-separated. The directory of the pin.yaml if none
 	// are given.
 	Inputs []string
+	// Source is where people find the source, a URL that goes into the image as a
+	// label; "" leaves that out. It is written down, not taken from git's
+	// configuration: that differs from clone to clone.
+	Source string
+	// Platforms are those that the image is for, "linux/arm64"; empty leaves it to
+	// the recipe.
+	Platforms []string
 	// Dir is the directory of the pin.yaml, from the repository's root.
 	Dir string
-	// Command builds and pushes the image; see [Command].
-	Command []string
+	// Recipe is how it is built, and Kind its name in the pin.yaml.
+	Recipe Recipe
+	Kind   string
 	// File and Line are where it is declared.
 	File string
 	Line int
+
+	section *yaml.Node // what Recipe was made from
 }
 
 // DeclarationError is a mistake in a pin.yaml.
@@ -59,12 +69,12 @@ func (e *DeclarationError) Unwrap() error { return e.Err }
 
 // declaration is a component as it is written.
 type declaration struct {
-	Name   string   `yaml:"name"`
-	Image  string   `yaml:"image"`
-	Inputs []string `yaml:"inputs"`
-	Build  struct {
-		Command []string `yaml:"command"`
-	} `yaml:"build"`
+	Name      string    `yaml:"name"`
+	Image     string    `yaml:"image"`
+	Inputs    []string  `yaml:"inputs"`
+	Source    string    `yaml:"source"`
+	Platforms []string  `yaml:"platforms"`
+	Build     yaml.Node `yaml:"build"`
 
 	line int
 }
@@ -72,10 +82,7 @@ type declaration struct {
 // UnmarshalYAML remembers the line, for errors.
 func (d *declaration) UnmarshalYAML(node *yaml.Node) error {
 	type plain declaration
-	if err := known(node, "name", "image", "inputs", "build"); err != nil {
-		return err
-	}
-	if err := node.Decode((*plain)(d)); err != nil {
+	if err := strict(node, (*plain)(d)); err != nil {
 		return err
 	}
 	d.line = node.Line
@@ -85,107 +92,72 @@ func (d *declaration) UnmarshalYAML(node *yaml.Node) error {
 // ComponentVersion is the apiVersion of a pin.yaml.
 const ComponentVersion = "pin-cmp/v1"
 
-// known refuses keys that do not exist: a typo would silently change what is
-// built.
-func known(node *yaml.Node, keys ...string) error {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	if node.Kind != yaml.MappingNode {
-		return nil // Decode says so
-	}
-	for i := 0; i < len(node.Content); i += 2 {
-		key := node.Content[i]
-		if !slices.Contains(keys, key.Value) {
-			return lineError(key.Line, "unknown field %q; the fields are %s", key.Value, strings.Join(keys, ", "))
-		}
-		if key.Value == "build" {
-			if err := known(node.Content[i+1], "command"); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// file is a pin.yaml: one component, or a list.
+type file struct {
+	APIVersion string        `yaml:"apiVersion"`
+	Kind       string        `yaml:"kind"`
+	Components []declaration `yaml:"components"`
+	// Of a single component:
+	Name      string    `yaml:"name"`
+	Image     string    `yaml:"image"`
+	Inputs    []string  `yaml:"inputs"`
+	Source    string    `yaml:"source"`
+	Platforms []string  `yaml:"platforms"`
+	Build     yaml.Node `yaml:"build"`
 }
 
-func lineError(line int, format string, args ...any) error {
-	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", line, fmt.Sprintf(format, args...))}}
-}
-
-// ParseComponents reads a pin.yaml; file is its path from the repository's
+// ParseComponents reads a pin.yaml; name is its path from the repository's
 // root. The error is a *[DeclarationError].
-func ParseComponents(file string, content []byte) ([]Component, error) {
+func ParseComponents(name string, content []byte) ([]Component, error) {
 	var root, more yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	if err := decoder.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
-		return nil, mistake(file, err)
+		return nil, mistake(name, err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, &DeclarationError{File: file, Line: more.Line, Err: errors.New("has a second document; several components are a list, kind: Components")}
+		return nil, &DeclarationError{File: name, Line: more.Line, Err: errors.New("has a second document; several components are a list, kind: Components")}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, mistake(file, err)
+		return nil, mistake(name, err)
 	}
 	if len(root.Content) == 0 {
-		return nil, &DeclarationError{File: file, Err: errors.New("is empty; it declares a component: image, inputs, build")}
+		return nil, &DeclarationError{File: name, Err: errors.New("is empty; it declares a component: image, inputs, build")}
 	}
 	top := root.Content[0]
 	if top.Kind != yaml.MappingNode {
-		return nil, &DeclarationError{File: file, Line: top.Line, Err: errors.New("is not a map of image, inputs, build")}
+		return nil, &DeclarationError{File: name, Line: top.Line, Err: errors.New("is not a map of image, inputs, build")}
 	}
-	if err := known(top, "apiVersion", "kind", "components", "name", "image", "inputs", "build"); err != nil {
-		return nil, mistake(file, err)
+	var read file
+	if err := strict(top, &read); err != nil {
+		return nil, mistake(name, err)
 	}
-	var header struct {
-		APIVersion string        `yaml:"apiVersion"`
-		Kind       string        `yaml:"kind"`
-		Components []declaration `yaml:"components"`
+	if read.APIVersion != ComponentVersion || read.Kind != "Components" && read.Kind != "Component" {
+		return nil, &DeclarationError{File: name, Line: top.Line, Err: fmt.Errorf("starts with apiVersion: %s and kind: Component, or Components for a list, not %q and %q", ComponentVersion, read.APIVersion, read.Kind)}
 	}
-	if err := top.Decode(&header); err != nil {
-		return nil, mistake(file, err)
-	}
-	if header.APIVersion != ComponentVersion || header.Kind != "Components" && header.Kind != "Component" {
-		return nil, &DeclarationError{File: file, Line: top.Line, Err: fmt.Errorf("starts with apiVersion: %s and kind: Component, or Components for a list, not %q and %q", ComponentVersion, header.APIVersion, header.Kind)}
-	}
-	declarations := header.Components
-	if header.Kind == "Components" {
+	declarations := read.Components
+	switch {
+	case read.Kind == "Components":
 		for i := 0; i < len(top.Content); i += 2 {
-			if key := top.Content[i]; slices.Contains([]string{"name", "image", "inputs", "build"}, key.Value) {
-				return nil, &DeclarationError{File: file, Line: key.Line, Err: fmt.Errorf("%s stands beside the list; it belongs into an item of components", key.Value)}
+			if key := top.Content[i]; key.Value != "apiVersion" && key.Value != "kind" && key.Value != "components" {
+				return nil, &DeclarationError{File: name, Line: key.Line, Err: fmt.Errorf("%s stands beside the list; it belongs into an item of components", key.Value)}
 			}
 		}
-	} else {
-		if declarations != nil {
-			return nil, &DeclarationError{File: file, Line: top.Line, Err: errors.New("has a list of components; its kind is Components then")}
-		}
-		one, err := single(top)
-		if err != nil {
-			return nil, mistake(file, err)
-		}
-		declarations = []declaration{one}
+	case declarations != nil:
+		return nil, &DeclarationError{File: name, Line: top.Line, Err: errors.New("has a list of components; its kind is Components then")}
+	default:
+		declarations = []declaration{{Name: read.Name, Image: read.Image, Inputs: read.Inputs, Source: read.Source, Platforms: read.Platforms, Build: read.Build, line: top.Line}}
 	}
 	var components []Component
 	for _, d := range declarations {
-		c, err := d.component(file)
+		c, err := d.component(name)
 		if err != nil {
-			return nil, &DeclarationError{File: file, Line: d.line, Err: err}
+			return nil, located(name, d.line, err)
 		}
 		components = append(components, c)
 	}
 	if len(components) == 0 {
-		return nil, &DeclarationError{File: file, Line: top.Line, Err: errors.New("declares no component")}
+		return nil, &DeclarationError{File: name, Line: top.Line, Err: errors.New("declares no component")}
 	}
 	return components, nil
-}
-
-// single reads a pin.yaml that is one component.
-func single(top *yaml.Node) (declaration, error) {
-	type plain declaration
-	var one plain
-	if err := top.Decode(&one); err != nil {
-		return declaration{}, err
-	}
-	one.line = top.Line
-	return declaration(one), nil
 }
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
@@ -211,6 +183,15 @@ func mistake(file string, err error) error {
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
+// located gives a mistake the line of the declaration, unless it has one itself.
+func located(file string, line int, err error) error {
+	var types *yaml.TypeError
+	if errors.As(err, &types) {
+		return mistake(file, err)
+	}
+	return &DeclarationError{File: file, Line: line, Err: err}
+}
+
 // component checks a declaration and fills in what it leaves out.
 func (d declaration) component(file string) (Component, error) {
 	named, err := reference.ParseNormalizedNamed(d.Image)
@@ -219,12 +200,10 @@ func (d declaration) component(file string) (Component, error) {
 		return Component{}, errors.New("image is missing: the repository that the component is pushed to")
 	case err != nil || !reference.IsNameOnly(named):
 		return Component{}, fmt.Errorf("image %q is no repository; it has no tag and no digest, as in ghcr.io/acme/web", d.Image)
-	case len(d.Build.Command) == 0 || d.Build.Command[0] == "":
-		return Component{}, errors.New("build.command is missing: the program that builds and pushes, and its arguments")
 	}
 	c := Component{
 		Name: d.Name, Image: named.Name(), Dir: path.Dir(file),
-		Command: d.Build.Command, File: file, Line: d.line,
+		Source: d.Source, Platforms: d.Platforms, File: file, Line: d.line, section: &d.Build,
 	}
 	if c.Name == "" {
 		c.Name = path.Base(c.Image)
@@ -243,7 +222,81 @@ func (d declaration) component(file string) (Component, error) {
 		}
 		c.Inputs = append(c.Inputs, full)
 	}
+	if d.Source != "" && !sourceRE.MatchString(d.Source) {
+		return Component{}, fmt.Errorf("source %q is no address of a page, as https://github.com/acme/shop", d.Source)
+	}
+	for _, platform := range d.Platforms {
+		if !platformRE.MatchString(platform) {
+			return Component{}, fmt.Errorf("platform %q is not written os/architecture[/variant], as in linux/arm64", platform)
+		}
+	}
+	return c, c.readRecipe()
+}
+
+var sourceRE = regexp.MustCompile(`^https?://[^\s/@]+(?:/[^\s]*)?$`)
+
+var platformRE = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?$`)
+
+// readRecipe reads the section build.
+func (c *Component) readRecipe() error {
+	section := c.section
+	if section.Kind == yaml.AliasNode {
+		section = section.Alias
+	}
+	all := strings.Join(Kinds(), ", ")
+	switch {
+	case section.Kind == 0 || section.Tag == "!!null":
+		return fmt.Errorf("build is missing: one of %s", all)
+	case section.Kind != yaml.MappingNode:
+		return lineError(section.Line, "build is not a map with one of %s", all)
+	case len(section.Content) != 2:
+		return lineError(section.Line, "build has %d keys, not one of %s", len(section.Content)/2, all)
+	}
+	key, value := section.Content[0], section.Content[1]
+	read, ok := recipes()[key.Value]
+	if !ok {
+		text := ""
+		if near := editdistance.Nearest(key.Value, Kinds()); near != "" {
+			text = "; did you mean " + near + "?"
+		}
+		return lineError(key.Line, "unknown builder %q; there are %s%s", key.Value, all, text)
+	}
+	recipe, err := read(value)
+	if err != nil {
+		return err
+	}
+	c.Recipe, c.Kind = recipe, key.Value
+	return recipe.Check(*c)
+}
+
+// WithReferences returns the component with references of its build section
+// replaced: a value of it that is a key of written becomes what that says. So a
+// component whose base is a placeholder is built on what the placeholder becomes.
+func (c Component) WithReferences(written map[string]string) (Component, error) {
+	c.section = replaced(c.section, written)
+	if err := c.readRecipe(); err != nil {
+		return c, located(c.File, c.Line, err)
+	}
 	return c, nil
+}
+
+func replaced(node *yaml.Node, written map[string]string) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return replaced(node.Alias, written)
+	}
+	out := *node
+	if value, ok := written[node.Value]; ok && node.Kind == yaml.ScalarNode {
+		out.Value = value
+	}
+	out.Content = make([]*yaml.Node, len(node.Content))
+	for i, below := range node.Content {
+		if node.Kind == yaml.MappingNode && i%2 == 0 {
+			out.Content[i] = below // a key
+			continue
+		}
+		out.Content[i] = replaced(below, written)
+	}
+	return &out
 }
 
 // Components are the components of a repository.
@@ -306,4 +359,36 @@ func (c *Components) Near(image string) []string {
 		near = append(near, m.image)
 	}
 	return near
+}
+
+// Mentions tells whether a scalar of the build section is this text, all of it.
+func (c Component) Mentions(text string) bool {
+	return slices.Contains(c.Values(), text)
+}
+
+// Values returns the scalars of the build section, keys left out, in the order
+// of the file.
+func (c Component) Values() []string {
+	if c.section == nil {
+		return nil
+	}
+	return values(nil, c.section)
+}
+
+func values(found []string, node *yaml.Node) []string {
+	switch node.Kind {
+	case yaml.AliasNode:
+		return values(found, node.Alias)
+	case yaml.ScalarNode:
+		return append(found, node.Value)
+	case yaml.MappingNode:
+		for i := 1; i < len(node.Content); i += 2 {
+			found = values(found, node.Content[i])
+		}
+	default:
+		for _, item := range node.Content {
+			found = values(found, item)
+		}
+	}
+	return found
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const head = "apiVersion: pin-cmp/v1\nkind: Component\n"
@@ -22,27 +24,30 @@ func TestParseComponents(t *testing.T) {
 	}{
 		{
 			"one", "web/pin.yaml", head + "image: ghcr.io/acme/web\nbuild: {command: [make, push]}\n",
-			[]Component{{Name: "web", Image: "ghcr.io/acme/web", Inputs: []string{"web"}, Dir: "web", Command: []string{"make", "push"}, File: "web/pin.yaml", Line: 1}},
+			[]Component{{Name: "web", Image: "ghcr.io/acme/web", Inputs: []string{"web"}, Dir: "web", Recipe: Command{"make", "push"}, Kind: "command", File: "web/pin.yaml", Line: 1}},
 		},
 		{
 			"at the root", "pin.yaml", head + "image: web\nname: front\nbuild: {command: [x]}\n",
-			[]Component{{Name: "front", Image: "docker.io/library/web", Inputs: []string{"."}, Dir: ".", Command: []string{"x"}, File: "pin.yaml", Line: 1}},
+			[]Component{{Name: "front", Image: "docker.io/library/web", Inputs: []string{"."}, Dir: ".", Recipe: Command{"x"}, Kind: "command", File: "pin.yaml", Line: 1}},
 		},
 		{
 			"inputs", "a/b/pin.yaml", head + "image: ghcr.io/acme/web\ninputs: [., ../lib, ./x//y]\nbuild: {command: [x]}\n",
-			[]Component{{Name: "web", Image: "ghcr.io/acme/web", Inputs: []string{"a/b", "a/lib", "a/b/x/y"}, Dir: "a/b", Command: []string{"x"}, File: "a/b/pin.yaml", Line: 1}},
+			[]Component{{Name: "web", Image: "ghcr.io/acme/web", Inputs: []string{"a/b", "a/lib", "a/b/x/y"}, Dir: "a/b", Recipe: Command{"x"}, Kind: "command", File: "a/b/pin.yaml", Line: 1}},
 		},
 		{
 			"several", "pin.yaml", list + "components:\n- image: a.example/x\n  build: {command: [x]}\n- image: a.example/y\n  build: &b {command: [y]}\n- {image: a.example/z, build: *b}\n",
 			[]Component{
-				{Name: "x", Image: "a.example/x", Inputs: []string{"."}, Dir: ".", Command: []string{"x"}, File: "pin.yaml", Line: 4},
-				{Name: "y", Image: "a.example/y", Inputs: []string{"."}, Dir: ".", Command: []string{"y"}, File: "pin.yaml", Line: 6},
-				{Name: "z", Image: "a.example/z", Inputs: []string{"."}, Dir: ".", Command: []string{"y"}, File: "pin.yaml", Line: 8},
+				{Name: "x", Image: "a.example/x", Inputs: []string{"."}, Dir: ".", Recipe: Command{"x"}, Kind: "command", File: "pin.yaml", Line: 4},
+				{Name: "y", Image: "a.example/y", Inputs: []string{"."}, Dir: ".", Recipe: Command{"y"}, Kind: "command", File: "pin.yaml", Line: 6},
+				{Name: "z", Image: "a.example/z", Inputs: []string{"."}, Dir: ".", Recipe: Command{"y"}, Kind: "command", File: "pin.yaml", Line: 8},
 			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ParseComponents(c.file, []byte(c.content))
+			for i := range got {
+				got[i].section = nil
+			}
 			if err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%v\ngot  %+v\nwant %+v", err, got, c.want)
 			}
@@ -64,24 +69,29 @@ func TestDeclarationMistakes(t *testing.T) {
 		{"another kind", strings.Replace(head, "Component", "Policy", 1) + image + command, "pin.yaml:1: starts with"},
 		{"two documents", head + image + command + "---\n" + head + image + command, "pin.yaml:5: has a second document; several components are a list, kind: Components"},
 		{"typo", head + image + "imputs: [x]\n" + command, `pin.yaml:4: unknown field "imputs"; the fields are `},
-		{"typo in build", head + image + "build:\n  comand: [x]\n", `pin.yaml:5: unknown field "comand"; the fields are command`},
-		{"typo in an item", list + "components:\n- image: x\n  bild: {}\n", `pin.yaml:5: unknown field "bild"; the fields are name, image, inputs, build`},
+		{"typo in build", head + image + "build:\n  comand: [x]\n", `; did you mean command?`},
+		{"typo in an item", list + "components:\n- image: x\n  bild: {}\n", `pin.yaml:5: unknown field "bild"; the fields are name, image, inputs, source, platforms, build`},
 		{"the same key twice", head + image + image + command, "pin.yaml:4: mapping key"},
 		{"no image", head + command, "pin.yaml:1: image is missing: the repository that the component is pushed to"},
 		{"a tag", head + "image: ghcr.io/acme/web:1\n" + command, `pin.yaml:1: image "ghcr.io/acme/web:1" is no repository; it has no tag and no digest`},
 		{"upper case", head + "image: ghcr.io/Acme/web\n" + command, "is no repository"},
-		{"no command", head + image, "pin.yaml:1: build.command is missing: the program that builds and pushes, and its arguments"},
-		{"an empty command", head + image + "build: {command: [\"\"]}\n", "pin.yaml:1: build.command is missing"},
+		{"no command", head + image, "pin.yaml:1: build is missing: one of "},
+		{"an empty command", head + image + "build: {command: [\"\"]}\n", "pin.yaml:1: build.command is empty: the program that builds and pushes, and its arguments"},
 		{"a command in one string", head + image + "build:\n  command: make push\n", "pin.yaml:5: is no list of words, as in [make, push]"},
 		{"inputs in one string", head + image + "inputs: src\n" + command, "pin.yaml:4: is no list of words"},
 		{"an input outside", head + image + "inputs: [../x]\n" + command, `pin.yaml:1: input "../x" is outside the repository`},
 		{"an absolute input", head + image + "inputs: [/etc]\n" + command, `pin.yaml:1: input "/etc" is outside the repository`},
+		{"a source that is no page", head + "source: git@github.com:acme/web\n" + image + command, `pin.yaml:1: source "git@github.com:acme/web" is no address of a page`},
+		{"a source with a password", head + "source: https://ada:pw@github.com/acme/web\n" + image + command, `is no address of a page`},
+		{"a platform", head + "platforms: [amd64]\n" + image + command, `pin.yaml:1: platform "amd64" is not written os/architecture[/variant]`},
+		{"two builders", head + image + "build: {command: [x], ko: {}}\n", "pin.yaml:4: build has 2 keys, not one of bazel, "},
+		{"a builder that is no map", head + image + "build: docker\n", "pin.yaml:4: build is not a map with one of bazel, "},
 		{"a bad name", head + image + "name: Web\n" + command, `pin.yaml:1: name "Web" has more than lower-case letters`},
 		{"a list under kind Component", head + "components: [{image: x, " + strings.TrimSpace(command) + "}]\n", "pin.yaml:1: has a list of components; its kind is Components then"},
 		{"a component beside the list", list + image + "components: [{image: x, " + strings.TrimSpace(command) + "}]\n", "pin.yaml:3: image stands beside the list; it belongs into an item of components"},
 		{"an empty list", list + "components: []\n", "pin.yaml:1: declares no component"},
 		{"no list", list, "pin.yaml:1: declares no component"},
-		{"the second of two", list + "components:\n- {image: a, " + strings.TrimSpace(command) + "}\n- {image: b}\n", "pin.yaml:5: build.command is missing"},
+		{"the second of two", list + "components:\n- {image: a, " + strings.TrimSpace(command) + "}\n- {image: b}\n", "pin.yaml:5: build is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ParseComponents("pin.yaml", []byte(c.content))
@@ -143,6 +153,13 @@ func TestSchema(t *testing.T) {
 	defs, _ := schema["$defs"].(map[string]any)
 	got := schemaFields("", schema, defs)
 	fields := fieldsOf("", reflect.TypeFor[declaration]())
+	for kind, read := range recipes() {
+		fields = append(fields, "build."+kind)
+		recipe, err := read(&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"})
+		if err == nil { // a command is a list
+			fields = append(fields, fieldsOf("build."+kind+".", reflect.TypeOf(recipe).Elem())...)
+		}
+	}
 	want := append([]string{"apiVersion", "kind", "components"}, fields...)
 	for _, field := range fields {
 		want = append(want, "components."+field)
@@ -183,8 +200,13 @@ func fieldsOf(prefix string, t reflect.Type) []string {
 		if name == "" {
 			continue
 		}
+		name, _, _ = strings.Cut(name, ",")
 		names = append(names, prefix+name)
-		if below := t.Field(i).Type; below.Kind() == reflect.Struct {
+		below := t.Field(i).Type
+		if below.Kind() == reflect.Slice {
+			below = below.Elem()
+		}
+		if below.Kind() == reflect.Struct && below != reflect.TypeFor[yaml.Node]() {
 			names = append(names, fieldsOf(prefix+name+".", below)...)
 		}
 	}

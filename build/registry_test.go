@@ -68,7 +68,7 @@ func (s *server) client(t *testing.T, platforms ...string) *Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Registry{Presence: p, PlainHTTP: map[string]bool{s.host: true}, backoff: &remote.Backoff{Duration: time.Millisecond, Steps: 2}}
+	return &Registry{Presence: p, PlainHTTP: map[string]bool{s.host: true}, pause: time.Millisecond}
 }
 
 func (s *server) reference(t *testing.T, text string) name.Reference {
@@ -247,7 +247,7 @@ func TestNoAnswer(t *testing.T) {
 	s := serve(t)
 	digest := s.push(t, "acme/web:1.0", "one")
 
-	refusing := &Registry{Presence: s.client(t).Presence, PlainHTTP: map[string]bool{closed: true}}
+	refusing := &Registry{Presence: s.client(t).Presence, PlainHTTP: map[string]bool{closed: true}, pause: time.Millisecond}
 	https := &Registry{Presence: s.client(t).Presence}
 	slow := s.client(t)
 	slow.Timeout = 50 * time.Millisecond
@@ -277,5 +277,81 @@ func TestNoAnswer(t *testing.T) {
 	cancel()
 	if _, err := r.Resolve(stop, s.host+"/acme/web", "1.0"); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUndecided) {
 		t.Errorf("stopped: %v", err)
+	}
+}
+
+// What was found out is kept for its time, a failure is not, and who waited for
+// somebody who gave up finds out for himself.
+func TestMemo(t *testing.T) {
+	var m memo[int]
+	calls := 0
+	find := func() (int, error) { calls++; return calls, nil }
+	for _, c := range []struct {
+		keep time.Duration
+		want int
+	}{{forever, 1}, {forever, 1}, {time.Hour, 1}, {time.Nanosecond, 2}, {time.Hour, 2}} {
+		time.Sleep(time.Microsecond)
+		if got, err := m.get(t.Context(), "a", c.keep, find); got != c.want || err != nil {
+			t.Errorf("%v: %d, %v", c.keep, got, err)
+		}
+	}
+	failure := errors.New("failure")
+	for range 2 {
+		if _, err := m.get(t.Context(), "b", forever, func() (int, error) { calls++; return 0, failure }); !errors.Is(err, failure) {
+			t.Error(err)
+		}
+	}
+	if calls != 4 {
+		t.Errorf("%d calls", calls)
+	}
+
+	began, give := make(chan struct{}), make(chan error)
+	go func() {
+		_, _ = m.get(t.Context(), "c", forever, func() (int, error) { close(began); return 0, <-give })
+	}()
+	<-began
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := m.get(ended, "c", forever, find); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting is over when the context is: %v", err)
+	}
+	got := make(chan int)
+	go func() {
+		n, _ := m.get(t.Context(), "c", forever, func() (int, error) { return 7, nil })
+		got <- n
+	}()
+	give <- context.DeadlineExceeded
+	if n := <-got; n != 7 {
+		t.Errorf("%d", n)
+	}
+}
+
+// A tag is not set by a registry that says it has set another.
+func TestKeepLied(t *testing.T) {
+	s := serve(t)
+	digest := s.push(t, "acme/web:1.0", "one")
+	lie := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut {
+			return false
+		}
+		w.Header().Set("Docker-Content-Digest", someDigest)
+		w.WriteHeader(http.StatusCreated)
+		return true
+	}
+	s.spoil.Store(&lie)
+	if err := s.client(t).Keep(t.Context(), s.host+"/acme/web", "2.0", digest); err == nil || errors.Is(err, ErrUndecided) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A repository of one letter is one.
+func TestShortName(t *testing.T) {
+	s := serve(t)
+	d, err := s.client(t).Push(t.Context(), s.host+"/a", image(t, "one"), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.client(t).Resolve(t.Context(), s.host+"/a", "1"); got != d || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }

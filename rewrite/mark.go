@@ -25,6 +25,9 @@ type mark struct {
 	// tag is the sibling that holds the tag, where the digest has a field of its
 	// own and the bump changes the tag beside it.
 	tag *yamledit.Scalar
+	// was is the digest that stands there, where the mark is a static pin whose
+	// component is built anew.
+	was string
 	// floating: the author wrote a tag, or nothing, and asked for all of them to
 	// be pinned.
 	floating bool

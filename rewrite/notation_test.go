@@ -19,6 +19,35 @@ const (
 // shown writes digests short, so that the tables can be read.
 var shown = strings.NewReplacer("sha256:"+webHex, "W", "sha256:"+apiHex, "A", "sha256:"+thirdHex, "T", webHex, "w", apiHex, "a")
 
+// foundAgain fails the test unless the pins of a rewritten file are found where
+// its marks were, and nowhere else: what --changed moves is what a mark wrote.
+func foundAgain(t *testing.T, plan *Plan, f *markedFile, out []byte) {
+	t.Helper()
+	after := &markedFile{path: f.path, content: out, components: f.components}
+	pins, refused := after.pins(func(mark) bool { return true })
+	got, want := map[string]string{}, map[string]string{}
+	for _, pin := range pins {
+		got[placeOf(pin.scalar)] = pin.ref.Repository + " " + pin.ref.Tag + " " + pin.was
+	}
+	for _, m := range f.marks {
+		tag, err := m.newTag()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[placeOf(m.scalar)] = m.ref.Repository + " " + tag + " " + plan.targets[plan.idOf(m)].Digest
+	}
+	for place, pin := range want {
+		if got[place] != pin {
+			t.Errorf("%s: the pin %q is found as %q in\n%s%v", place, pin, got[place], out, refused)
+		}
+	}
+	for place, pin := range got {
+		if want[place] == "" && !bytes.Contains(f.content, []byte(strings.TrimPrefix(pin[strings.LastIndexByte(pin, ' ')+1:], "sha256:"))) {
+			t.Errorf("%s: a pin %q that no mark made, in\n%s", place, pin, out)
+		}
+	}
+}
+
 // rewritten pins the marks of one file with two components declared, and returns
 // its new content, problems and warnings.
 func rewritten(t *testing.T, name, content string, only ...string) (out string, problems, warnings []Problem) {
@@ -54,6 +83,7 @@ func rewritten(t *testing.T, name, content string, only ...string) (out string, 
 	out = content
 	if len(changes) > 0 {
 		out = string(changes[0].New)
+		foundAgain(t, plan, f, changes[0].New)
 	}
 	return out, plan.Problems, plan.Warnings
 }

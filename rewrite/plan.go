@@ -20,7 +20,7 @@ type Action string
 const (
 	// Build: the component is built and pushed.
 	Build Action = "build"
-	// Reuse: the component was built already, in an earlier try of this run.
+	// Reuse: the registry holds the image of these inputs.
 	Reuse Action = "reuse"
 	// Resolve: the tag is looked up.
 	Resolve Action = "resolve"
@@ -48,9 +48,21 @@ type Target struct {
 	Tags   []string `json:"tags,omitempty"`
 	Action Action   `json:"action"`
 	Reason string   `json:"reason"`
-	Digest string   `json:"digest,omitempty"`
+	// Key is the inputs key: the image is kept and found under the tag pin-<key>.
+	// It is empty for Resolve, and where it depends on a digest that is still to
+	// be made.
+	Key string `json:"key,omitempty"`
+	// Why is what changed since the image was last pinned, if that was asked for.
+	Why    *Why   `json:"why,omitempty"`
+	Digest string `json:"digest,omitempty"`
 
-	component build.Component
+	component   build.Component // its references static, once they are known
+	declared    build.Component // as it stands
+	asked       bool            // whether the registry has it already
+	inputs      []build.Input
+	ingredients build.Ingredients
+	needs       []*Target // those whose digest is a base of this one
+	bases       []mark    // the marks in its build section
 }
 
 // id tells targets apart: a component is built once, whatever its tags.
@@ -75,6 +87,7 @@ type Plan struct {
 
 	files   []*markedFile
 	targets map[string]*Target
+	sources *sources
 }
 
 // Empty tells whether there is nothing to rewrite.
@@ -156,7 +169,9 @@ func (p *Plan) editsOf(f *markedFile, digest func(*Target) string) ([]yamledit.E
 }
 
 // idOf returns the id of the target that a mark waits for.
-func (p *Plan) idOf(m mark) string {
+func (p *Plan) idOf(m mark) string { return idOf(m) }
+
+func idOf(m mark) string {
 	if m.ref.Verb == imageref.Resolve {
 		return "resolve " + m.ref.Repository + ":" + m.lookUp()
 	}
@@ -184,7 +199,7 @@ func (p *Plan) add(m mark, components *build.Components, only []string) *Problem
 	if len(only) > 0 && !slices.Contains(only, name) {
 		return nil
 	}
-	target := &Target{Name: name, Image: m.ref.Repository, Action: Build, component: component}
+	target := &Target{Name: name, Image: m.ref.Repository, Action: Build, component: component, declared: component}
 	switch {
 	case m.ref.Verb == imageref.Resolve && m.ref.Bump != "":
 		return problem("%s: a third party's version can't be raised from here; write the tag that you want", m.scalar.Value)
@@ -195,6 +210,8 @@ func (p *Plan) add(m mark, components *build.Components, only []string) *Problem
 		target.Reason = "what the tag " + m.lookUp() + " means now"
 	case !owned:
 		return problem("%s", undeclared(m.ref.Repository, components))
+	case m.was != "":
+		target.Reason = "its inputs changed"
 	default:
 		target.Reason = "placeholder at " + m.at()
 	}
@@ -208,6 +225,9 @@ func (p *Plan) add(m mark, components *build.Components, only []string) *Problem
 	tag, err := m.newTag()
 	if err != nil {
 		return problem("%v", err)
+	}
+	if strings.HasPrefix(tag, build.TagPrefix) && target.Action != Resolve {
+		return problem("%s: tags that start with %s are for images by their inputs keys; choose another", m.scalar.Value, build.TagPrefix)
 	}
 	if target.Action == Build && tag != "" && !slices.Contains(target.Tags, tag) {
 		target.Tags = append(target.Tags, tag)
@@ -274,6 +294,7 @@ func (p *Plan) list() {
 	p.Pins = nil
 	for _, f := range p.files {
 		seen := map[int]bool{}
+		from := len(p.Pins)
 		for _, m := range f.marks {
 			target := p.targets[p.idOf(m)]
 			tag, err := m.newTag()
@@ -287,6 +308,7 @@ func (p *Plan) list() {
 				}
 			}
 		}
+		slices.SortStableFunc(p.Pins[from:], func(a, b Pin) int { return cmp.Compare(a.Line, b.Line) })
 	}
 }
 

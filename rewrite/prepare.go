@@ -71,11 +71,31 @@ func prepare(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) 
 			f.findFloating(o.Policy)
 		}
 	}
+	var reasons map[string]string
+	if o.Changed {
+		if reasons, err = stale(ctx, repo, components, o); err != nil {
+			return nil, err
+		}
+		var more []Problem
+		if files, more, err = markStale(ctx, repo, files, components, reasons, o, excluded); err != nil {
+			return nil, err
+		}
+		problems = append(problems, more...)
+	}
 	if err := refuseFiltered(ctx, repo, files); err != nil {
 		return nil, err
 	}
 	plan := newPlan(files, problems, components, o.Components)
-	if plan.Empty() && len(plan.Problems) == 0 && !o.Untracked && !o.Floating {
+	plan.giveReasons(reasons, components)
+	if err := plan.measure(ctx, repo, components, o); err != nil {
+		return nil, err
+	}
+	if o.Why {
+		if err := plan.explain(ctx, repo, o); err != nil {
+			return nil, err
+		}
+	}
+	if plan.Empty() && len(plan.Problems) == 0 && !o.Changed && !o.Untracked && !o.Floating {
 		if err := plan.lookAside(ctx, repo, excluded); err != nil {
 			return nil, err
 		}

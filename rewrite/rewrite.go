@@ -18,8 +18,6 @@ import (
 	"unicode"
 
 	"github.com/gobwas/glob"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pin-cmp/pin-cmp/build"
 	"github.com/pin-cmp/pin-cmp/internal/gitrepo"
 	"github.com/pin-cmp/pin-cmp/internal/transaction"
@@ -42,17 +40,36 @@ type Options struct {
 	Commit bool
 	// NoVerify skips the user's hooks.
 	NoVerify bool
-	// Jobs is how many images are made at once.
-	Jobs int
+	// Changed also moves the static pins of every component whose inputs changed
+	// since the branch started, and of those built on one. Base is a revision of
+	// what it started from; "" finds out. Bump is what the versions beside those
+	// pins are raised by: "patch", "minor", "major", or "" where there are none.
+	Changed bool
+	Base    string
+	Bump    string
+	// Why explains, for each component, what changed since it was pinned.
+	Why bool
+	// Remote is where pull requests go to; "" is origin.
+	Remote string
+	// ResolveBases lets a base image be named by its tag: it is looked up, and
+	// what it means counts in the inputs key.
+	ResolveBases bool
 
-	// Builder builds components; Registry resolves, confirms and tags.
-	Builder  build.Builder
+	// Registry is asked, and pushed to. Builder builds instead of the components'
+	// own recipes, if it is not nil.
 	Registry *build.Registry
-	// Log receives what builds and hooks print, from several goroutines at once:
-	// an *os.File, or a writer that can take it. Notice receives a sentence for
-	// the user now and then. Both may be nil.
-	Log    io.Writer
-	Notice func(string)
+	Builder  build.Builder
+	// Jobs is how many builds run at once.
+	Jobs int
+	// Watcher sees the builds, and Planned the names of those to come; both may be
+	// nil. LogDir keeps the log of each, if it is not "".
+	Watcher build.Watcher
+	Planned func(components []string)
+	LogDir  string
+	// HookOutput receives what hooks print, and Notice a sentence for the user now
+	// and then. Both may be nil.
+	HookOutput io.Writer
+	Notice     func(string)
 }
 
 func (o Options) notice(format string, args ...any) {
@@ -82,9 +99,23 @@ func (o Options) excluded() (func(string) bool, error) {
 
 func isComponentFile(name string) bool { return path.Base(name) == build.ComponentFile }
 
-// Prepare returns what Run would do. It builds nothing and writes nothing.
+// Prepare returns what Run would do. It builds nothing, writes nothing, and asks
+// git alone.
 func Prepare(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) {
 	return prepare(ctx, repo, o)
+}
+
+// LookUp asks the registries what a plan without problems can have without
+// building: what tags mean, and which components need no build. It pushes nothing.
+func (p *Plan) LookUp(ctx context.Context, o Options) error {
+	if len(p.Problems) > 0 {
+		return nil
+	}
+	if err := p.lookUp(ctx, o); err != nil {
+		return err
+	}
+	p.list()
+	return nil
 }
 
 // tries is how often a plan is made anew when the branch moves meanwhile.
@@ -97,7 +128,6 @@ func Run(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) {
 	if _, err := transaction.Recover(ctx, place, func(r *transaction.Recovery) { o.notice("%s", r) }); err != nil {
 		return nil, err
 	}
-	made := map[string]string{} // digests, by target
 	for range tries {
 		plan, err := prepare(ctx, repo, o)
 		if err != nil {
@@ -109,8 +139,11 @@ func Run(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) {
 		if plan.Empty() {
 			return plan, nil
 		}
-		if err := plan.make(ctx, repo, o, made); err != nil {
+		if err := plan.make(ctx, repo, o); err != nil {
 			return plan, err
+		}
+		if plan.Empty() {
+			return plan, nil
 		}
 		err = plan.write(ctx, repo, place, o)
 		if !errors.Is(err, transaction.ErrMoved) {
@@ -127,74 +160,6 @@ func Discard(ctx context.Context, repo *gitrepo.Repo) error {
 	return transaction.Discard(ctx, transaction.InRepo(repo))
 }
 
-// make gets the digest of every target, and then gives the digests their tags:
-// a version is not used up by a run in which another build fails. made keeps the
-// digests of earlier tries.
-func (p *Plan) make(ctx context.Context, repo *gitrepo.Repo, o Options, made map[string]string) error {
-	var todo []*Target
-	for _, target := range p.Targets {
-		digest, ok := made[target.id()]
-		if !ok {
-			todo = append(todo, target)
-			continue
-		}
-		target.Digest = digest
-		if target.Action == Build {
-			target.Action, target.Reason = Reuse, "built a moment ago"
-		}
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(max(1, o.Jobs))
-	for _, target := range todo {
-		group.Go(func() (err error) {
-			target.Digest, err = target.digest(groupCtx, repo, o)
-			return err
-		})
-	}
-	err := group.Wait()
-	for _, target := range todo {
-		if target.Digest != "" {
-			made[target.id()] = target.Digest
-		}
-	}
-	for _, target := range p.Targets {
-		if err == nil && target.Action != Resolve {
-			err = target.keep(ctx, o)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("nothing was rewritten: %w", err)
-	}
-	p.list()
-	return nil
-}
-
-// digest builds or looks up, and confirms what it got.
-func (t *Target) digest(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
-	if t.Action == Resolve {
-		return o.Registry.Resolve(ctx, t.Image, t.Tags[0])
-	}
-	o.notice("building %s", t.Name)
-	digest, err := o.Builder.Build(ctx, build.Request{Component: t.component, Top: repo.Top(), Log: o.Log})
-	if err != nil {
-		return "", err
-	}
-	if err := o.Registry.Confirm(ctx, t.Image, digest); err != nil {
-		return "", fmt.Errorf("the build of %s reported a digest, but %w", t.Name, err)
-	}
-	return digest, nil
-}
-
-// keep gives the digest its tags.
-func (t *Target) keep(ctx context.Context, o Options) error {
-	for _, tag := range t.Tags {
-		if err := o.Registry.Keep(ctx, t.Image, tag, t.Digest); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // write changes the files and, if asked to, commits.
 func (p *Plan) write(ctx context.Context, repo *gitrepo.Repo, place transaction.Place, o Options) error {
 	changes, err := p.changes()
@@ -205,7 +170,7 @@ func (p *Plan) write(ctx context.Context, repo *gitrepo.Repo, place transaction.
 		return transaction.WriteFiles(ctx, place, changes)
 	}
 	p.Commit, err = transaction.Commit(ctx, repo, changes, transaction.CommitOptions{
-		Message: p.message(), AllowDirty: p.onlyMarks, NoVerify: o.NoVerify, HookOutput: o.Log,
+		Message: p.message(), AllowDirty: p.onlyMarks, NoVerify: o.NoVerify, HookOutput: o.HookOutput,
 	})
 	if errors.Is(err, transaction.ErrNothingToCommit) {
 		// The marks are uncommitted, and their digests are what HEAD has.
@@ -224,12 +189,8 @@ func (p *Plan) message() string {
 		}
 		names = append(names, name)
 	}
-	subject := "Pin " + strings.Join(names, ", ")
-	if len(subject) > 72 {
-		subject = fmt.Sprintf("Pin %d images", len(names))
-	}
 	var b strings.Builder
-	b.WriteString(subject + "\n\n")
+	b.WriteString(pinTitle(names) + "\n\n")
 	seen := map[string]bool{}
 	for _, t := range p.Targets {
 		line := fmt.Sprintf("Pin-Image: %s@%s", t.Image, t.Digest)

@@ -146,17 +146,26 @@ func read(ctx context.Context, repo *gitrepo.Repo, listing *gitrepo.Listing, exc
 
 // find reads the marks of a file.
 func (f *markedFile) find() {
-	if isComponentFile(f.path) {
-		return
-	}
 	if f.template {
 		f.inTemplate()
 		return
 	}
-	parsed, err := yamledit.Parse(f.path, f.content)
-	if err != nil {
+	if err := f.parse(); err != nil {
 		f.unparsable(err)
 		return
+	}
+	f.settle(f.readAll(asItStands))
+	f.leftOver()
+}
+
+// parse parses the file, once.
+func (f *markedFile) parse() error {
+	if f.parsed != nil {
+		return nil
+	}
+	parsed, err := yamledit.Parse(f.path, f.content)
+	if err != nil {
+		return err
 	}
 	f.parsed = parsed
 	f.parameters = map[string]*yamledit.Scalar{}
@@ -168,8 +177,7 @@ func (f *markedFile) find() {
 			}
 		}
 	}
-	f.settle(f.readAll())
-	f.leftOver()
+	return nil
 }
 
 // editable returns why the mark can't be replaced.

@@ -60,13 +60,21 @@ func (a anchors) target(alias yamledit.Scalar) (yamledit.Scalar, bool) {
 	return s, ok
 }
 
+// A view shows a scalar as the mark that it may be. Of most it says at once that
+// they can't be one, so that they cost nothing.
+type view func(s yamledit.Scalar) (yamledit.Scalar, bool)
+
+// asItStands shows what the author wrote.
+func asItStands(s yamledit.Scalar) (yamledit.Scalar, bool) { return s, mayBeMark(s.Value) }
+
 // readAll reads every scalar in every place where it counts.
-func (f *markedFile) readAll() *readings {
+func (f *markedFile) readAll(shown view) *readings {
 	r := &readings{of: map[int][]reading{}}
 	named := anchors{}
 	for s := range f.parsed.Scalars() {
 		named.add(s)
-		if !mayBeMark(s.Value) {
+		seen, ok := shown(s)
+		if !ok {
 			continue
 		}
 		target := s
@@ -76,21 +84,21 @@ func (f *markedFile) readAll() *readings {
 				continue
 			}
 		}
-		m, problem := f.read(s, s)
+		m, problem := f.read(seen, s)
 		if m != nil {
 			m.scalar = target
 		}
 		r.add(target.Index, reading{s, m, problem})
 	}
 	if bytes.Contains(f.content, []byte("<<")) {
-		f.readMerged(r)
+		f.readMerged(r, shown)
 	}
 	return r
 }
 
 // readMerged reads the marks of a map in the maps that merge it (<<) and put
 // another repository, or another part of a reference, beside them.
-func (f *markedFile) readMerged(r *readings) {
+func (f *markedFile) readMerged(r *readings, shown view) {
 	for s := range f.parsed.Scalars() {
 		switch s.Key() {
 		case "registry", "repository", "newName", "image", "name", "tag", "newTag", "imageTag", "digest":
@@ -98,13 +106,17 @@ func (f *markedFile) readMerged(r *readings) {
 			continue
 		}
 		for key, merged := range s.Siblings() {
-			if !mayBeMark(merged.Value) || merged.Alias != "" || merged.Index == s.Index {
+			seen, ok := shown(merged)
+			if !ok || merged.Alias != "" || merged.Index == s.Index {
 				continue
 			}
 			if own, ok := merged.Sibling(s.Key()); ok && own.Index == s.Index || merged.Key() != key {
 				continue // of the same map
 			}
-			m, problem := f.read(merged, s)
+			m, problem := f.read(seen, s)
+			if m != nil {
+				m.scalar = merged
+			}
 			r.add(merged.Index, reading{s, m, problem})
 		}
 	}

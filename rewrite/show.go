@@ -48,6 +48,11 @@ func (p *Plan) WriteText(w io.Writer, withDiff bool) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", t.Action, t.Name, strings.Join(t.Tags, ","), t.Reason)
 	}
 	_ = table.Flush() // into memory
+	for _, t := range p.Targets {
+		if t.Why != nil {
+			t.Why.write(&b, t)
+		}
+	}
 	for _, pin := range p.Pins {
 		fmt.Fprintf(table, "%s:%d\t%s\t-> %s\n", pin.File, pin.Line, pin.From, pin.To)
 	}

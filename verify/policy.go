@@ -38,12 +38,26 @@ type Policy struct {
 	// reference in a field that is not known to hold one: "warn" (default),
 	// "refuse" or "off".
 	Sweep Sweeping `yaml:"sweep,omitempty"`
+	// FloatingBases says what becomes of a base image that a component names by
+	// its tag: "refuse" (default), or "resolve": it is looked up, and what the tag
+	// means at that moment counts in the component's inputs key. The gate does not
+	// ask.
+	FloatingBases FloatingBases `yaml:"floatingBases,omitempty"`
 
 	file       string
 	finder     *Finder
 	allowed    []glob.Glob
 	exemptions []compiledExemption
 }
+
+// FloatingBases is what becomes of a base image that is named by its tag.
+type FloatingBases string
+
+// The values of Policy.FloatingBases.
+const (
+	BasesRefuse  FloatingBases = "refuse"
+	BasesResolve FloatingBases = "resolve"
+)
 
 // Sweeping is what becomes of a reference that only its shape gives away.
 type Sweeping string
@@ -264,6 +278,13 @@ func (p *Policy) compile() error {
 	case SweepWarn, SweepRefuse, SweepOff:
 	default:
 		return fmt.Errorf("sweep: %q is none of warn, refuse, off", p.Sweep)
+	}
+	switch p.FloatingBases {
+	case "":
+		p.FloatingBases = BasesRefuse
+	case BasesRefuse, BasesResolve:
+	default:
+		return fmt.Errorf("floatingBases: %q is none of refuse, resolve", p.FloatingBases)
 	}
 	if p.Presence.FreshFor == 0 {
 		p.Presence.FreshFor = Duration(DefaultFreshFor)

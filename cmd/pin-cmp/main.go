@@ -25,7 +25,9 @@ func main() {
 
 // run is main with an exit code, for the tests.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A terminal that is closed, or a reader that went away, must not leave builds
+	// behind that nobody sees: they are process groups of their own.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pin-cmp/pin-cmp/build"
+	"github.com/pin-cmp/pin-cmp/internal/forge"
 	"github.com/pin-cmp/pin-cmp/internal/gate"
 	"github.com/pin-cmp/pin-cmp/internal/gitrepo"
 	"github.com/pin-cmp/pin-cmp/rewrite"
@@ -25,13 +29,24 @@ type rewriteFlags struct {
 	floating  bool
 	plainHTTP []string
 
-	dryRun   bool
-	commit   bool
-	push     bool
-	remote   string
-	noVerify bool
-	discard  bool
-	jobs     int
+	changed bool
+	base    string
+	bump    string
+	why     bool
+	lookUp  bool
+	remote  string
+
+	dryRun    bool
+	commit    bool
+	push      bool
+	pr        bool
+	prCommand string
+	prInto    string
+	forge     string
+	forgeAPI  string
+	noVerify  bool
+	discard   bool
+	jobs      int
 }
 
 func (f *rewriteFlags) register(cmd *cobra.Command) {
@@ -42,6 +57,10 @@ func (f *rewriteFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.exclude, "exclude", nil, "leave out files whose path matches; * matches slashes")
 	flags.BoolVar(&f.floating, "floating", false, "pin every tag of the repository to what it means now, too: the way in")
 	flags.StringSliceVar(&f.plainHTTP, "plain-http", nil, "registries, host[:port], to ask over HTTP")
+	flags.BoolVar(&f.changed, "changed", false, "move the static pins of every component whose inputs changed on this branch, too")
+	flags.StringVar(&f.base, "base", "", "what the branch started from (default the remote's default branch)")
+	flags.StringVar(&f.bump, "bump", "", "with --changed: patch, minor or major; what versions beside those pins are raised by")
+	flags.StringVar(&f.remote, "remote", "origin", "the remote to compare with and to push to")
 }
 
 const notation = `
@@ -62,6 +81,8 @@ place that would get a digest, with a diff. Exit status 1 if something stands in
 the way.
 `,
 		Example: `  pin-cmp plan
+  pin-cmp plan --why                # which file changed since it was pinned
+  pin-cmp plan --lookup             # what needs no build
   pin-cmp plan web --output json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.dryRun = true
@@ -69,6 +90,8 @@ the way.
 		},
 	}
 	flags.register(cmd)
+	cmd.Flags().BoolVar(&flags.lookUp, "lookup", false, "ask the registries, too: what tags mean, and which images are there already")
+	cmd.Flags().BoolVar(&flags.why, "why", false, "say what changed in each component since its image was pinned")
 	return cmd
 }
 
@@ -89,7 +112,9 @@ only files change. Running it again changes nothing.
 
 Exit status: 0 done, 1 nothing was written, 2 misuse, 3 nothing was written
 because a registry could not say.`,
-		Example: `  pin-cmp rewrite --commit --push   # on a feature branch, then open the pull request
+		Example: `  pin-cmp rewrite --pr              # on a feature branch: commit, push, open the pull request
+  pin-cmp rewrite --commit --push   # the same without the pull request
+  pin-cmp rewrite --changed --bump patch --pr   # all that changed, without placeholders
   pin-cmp rewrite web               # one component, files only
   pin-cmp rewrite --floating        # pin a repository that never pinned anything`,
 		RunE: flags.run,
@@ -99,7 +124,11 @@ because a registry could not say.`,
 	f.BoolVar(&flags.dryRun, "dry-run", false, "build and write nothing: the same as plan")
 	f.BoolVar(&flags.commit, "commit", false, "commit the change, and nothing else")
 	f.BoolVar(&flags.push, "push", false, "push the branch after the commit, unless it moved on the remote")
-	f.StringVar(&flags.remote, "remote", "origin", "where --push pushes to")
+	f.BoolVar(&flags.pr, "pr", false, "commit, push, and open the pull request or update it")
+	f.StringVar(&flags.prCommand, "pr-command", "", "program that opens the pull request instead; see docs/rewrite.md")
+	f.StringVar(&flags.prInto, "pr-into", "", "repository, owner/name, that the pull request goes to (default the remote's, or what it was forked from)")
+	f.StringVar(&flags.forge, "forge", "", "github, gitlab or gitea (default: found out)")
+	f.StringVar(&flags.forgeAPI, "forge-api", "", "base URL of the forge's REST API (default: from the remote)")
 	f.BoolVar(&flags.noVerify, "no-verify", false, "skip the hooks pre-commit and commit-msg")
 	f.BoolVar(&flags.discard, "discard", false, "give up on what an interrupted run left; the files stay as they are now")
 	f.IntVarP(&flags.jobs, "jobs", "j", runtime.NumCPU(), "images to build at once")
@@ -108,11 +137,20 @@ because a registry could not say.`,
 
 func (f *rewriteFlags) run(cmd *cobra.Command, args []string) error {
 	ui := newTerminal(cmd)
+	if f.pr {
+		f.commit, f.push = true, true
+	}
 	switch {
 	case f.output != "text" && f.output != "json":
 		return misuse(fmt.Errorf("--output %s is none of text, json", f.output), "")
 	case f.push && !f.commit:
 		return misuse(errors.New("--push needs --commit: there is nothing to push otherwise"), "")
+	case f.bump != "" && f.bump != "patch" && f.bump != "minor" && f.bump != "major":
+		return misuse(fmt.Errorf("--bump %s is none of patch, minor, major", f.bump), "")
+	case f.bump != "" && !f.changed:
+		return misuse(errors.New("--bump needs --changed; a placeholder says itself how its version is raised, as in 1.3.9@build+minor"), "")
+	case !f.pr && f.prCommand+f.prInto+f.forge+f.forgeAPI != "":
+		return misuse(errors.New("--pr-command, --pr-into, --forge and --forge-api need --pr"), "")
 	}
 	repo, err := gitrepo.Open(cmd.Context(), ".")
 	if err != nil {
@@ -138,10 +176,15 @@ func (f *rewriteFlags) run(cmd *cobra.Command, args []string) error {
 			return misuse(err, "")
 		}
 	}
-	plan, err := rewrite.Run(cmd.Context(), repo, options)
-	ui.done()
+	var at *forge.Forge
+	if f.pr {
+		if at, err = f.openForge(cmd.Context(), repo, options); err != nil {
+			return misuse(err, "")
+		}
+	}
+	plan, err := f.rewrite(cmd.Context(), ui, repo, options)
 	if err != nil {
-		return f.failed(cmd, plan, err)
+		return f.failed(cmd, ui, plan, err)
 	}
 	if err := f.write(cmd, plan, false); err != nil {
 		return err
@@ -154,12 +197,66 @@ func (f *rewriteFlags) run(cmd *cobra.Command, args []string) error {
 		}
 		ui.say(fmt.Sprintf("pushed %s to %s", branch, f.remote))
 	}
+	if f.pr {
+		return f.openPullRequest(cmd.Context(), ui, repo, options, at)
+	}
+	return nil
+}
+
+// rewrite runs with its builds in sight.
+func (f *rewriteFlags) rewrite(ctx context.Context, ui *terminal, repo *gitrepo.Repo, options rewrite.Options) (*rewrite.Plan, error) {
+	shown, done := ui.watch()
+	defer done()
+	options.Watcher, options.Planned = shown, shown.expect
+	options.LogDir = filepath.Join(repo.GitDir(), "pin-cmp-logs")
+	return rewrite.Run(ctx, repo, options)
+}
+
+// openForge finds out who opens the pull request, before anything is built.
+func (f *rewriteFlags) openForge(ctx context.Context, repo *gitrepo.Repo, options rewrite.Options) (*forge.Forge, error) {
+	if err := rewrite.CheckPullRequest(ctx, repo, options); err != nil {
+		return nil, err
+	}
+	remotes, err := repo.Remotes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := forge.Options{
+		Kind: f.forge, APIURL: f.forgeAPI, Into: f.prInto, Environ: os.Environ(), Dir: repo.Top(), Log: os.Stderr,
+		Command: strings.Fields(f.prCommand),
+	}
+	for _, remote := range remotes {
+		if remote.Name == f.remote {
+			return forge.Open(ctx, remote.URL, at)
+		}
+	}
+	return nil, fmt.Errorf("there is no remote %s", f.remote) // CheckPush has said so
+}
+
+func (f *rewriteFlags) openPullRequest(ctx context.Context, ui *terminal, repo *gitrepo.Repo, options rewrite.Options, at *forge.Forge) error {
+	published, err := rewrite.OpenPullRequest(ctx, repo, options, at)
+	switch {
+	case errors.Is(err, rewrite.ErrNothingPinned), errors.Is(err, forge.ErrNothingToOpen):
+		ui.say(err.Error())
+		return nil
+	case err != nil:
+		return &exitError{code: verify.ExitRefused, err: err, hint: "the branch is pushed; only the pull request is missing"}
+	case published.Action == forge.ByHand && published.URL == "":
+		ui.say("no pull request was opened: " + published.Why)
+	case published.Action == forge.ByHand:
+		ui.say(fmt.Sprintf("no pull request was opened: %s; open it at %s", published.Why, published.URL))
+	case published.Action == forge.Commanded:
+		ui.say("pull request: " + cmp.Or(published.URL, "left to "+f.prCommand))
+	default:
+		ui.say("pull request " + published.Action + ": " + published.URL)
+	}
 	return nil
 }
 
 // failed ends a rewrite that did not happen. Where problems stand in the way,
 // other programs get them as JSON.
-func (f *rewriteFlags) failed(cmd *cobra.Command, plan *rewrite.Plan, err error) error {
+func (f *rewriteFlags) failed(cmd *cobra.Command, ui *terminal, plan *rewrite.Plan, err error) error {
+	ui.log(err)
 	var problems *rewrite.ProblemsError
 	switch {
 	case errors.Is(err, context.Canceled) && cmd.Context().Err() != nil && (plan == nil || plan.Commit == ""):
@@ -178,6 +275,13 @@ func (f *rewriteFlags) plan(cmd *cobra.Command, repo *gitrepo.Repo, options rewr
 	plan, err := rewrite.Prepare(cmd.Context(), repo, options)
 	if err != nil {
 		return &exitError{code: verify.ExitRefused, err: err}
+	}
+	if f.lookUp {
+		if err := plan.LookUp(cmd.Context(), options); errors.Is(err, build.ErrUndecided) {
+			return &exitError{code: verify.ExitUndecided, err: err}
+		} else if err != nil {
+			return &exitError{code: verify.ExitRefused, err: err}
+		}
 	}
 	if err := f.write(cmd, plan, true); err != nil {
 		return err
@@ -220,13 +324,20 @@ func (f *rewriteFlags) options(ui *terminal) (rewrite.Options, error) {
 		Untracked: f.untracked,
 		Exclude:   f.exclude,
 		Floating:  f.floating,
+		Changed:   f.changed,
+		Base:      f.base,
+		Bump:      f.bump,
+		Why:       f.why,
+		Remote:    f.remote,
 		Policy:    policy,
 		Commit:    f.commit,
 		NoVerify:  f.noVerify,
 		Jobs:      f.jobs,
-		Builder:   build.Command{},
 		Registry:  registry,
-		Log:       os.Stderr,
 		Notice:    ui.say,
+
+		HookOutput: os.Stderr,
+
+		ResolveBases: policy.FloatingBases == verify.BasesResolve,
 	}, nil
 }

@@ -20,3 +20,15 @@ func Between(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Nearest returns the word of a list that another one may be meant for, "" if
+// none is within two letters of it.
+func Nearest(word string, list []string) string {
+	near, least := "", 3
+	for _, one := range list {
+		if d := Between(word, one); d < least {
+			near, least = one, d
+		}
+	}
+	return near
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,23 +31,34 @@ func (r *Repo) TreeEntries(ctx context.Context, rev string, paths []string) (map
 			size += len(paths[n]) + 1
 			n++
 		}
-		out, err := r.Run(ctx, Command{Args: slices.Concat([]string{"ls-tree", "-z", "--full-tree", rev, "--"}, paths[:n])})
+		some, err := r.lsTree(ctx, rev, paths[:n])
 		if err != nil {
 			return nil, err
 		}
-		for record := range strings.SplitSeq(string(out), "\x00") {
-			meta, path, ok := strings.Cut(record, "\t")
-			fields := strings.Fields(meta)
-			if !ok || len(fields) != 3 {
-				continue
-			}
-			mode, err := strconv.ParseUint(fields[0], 8, 32)
-			if err != nil {
-				return nil, fmt.Errorf("git ls-tree: cannot understand %q", record)
-			}
-			entries[path] = TreeEntry{Mode: uint32(mode), Object: fields[2]}
-		}
+		maps.Copy(entries, some)
 		paths = paths[n:]
+	}
+	return entries, nil
+}
+
+// lsTree asks git once.
+func (r *Repo) lsTree(ctx context.Context, rev string, paths []string, flags ...string) (map[string]TreeEntry, error) {
+	out, err := r.Run(ctx, Command{Args: slices.Concat([]string{"ls-tree", "-z", "--full-tree"}, flags, []string{rev, "--"}, paths)})
+	if err != nil {
+		return nil, err
+	}
+	entries := make(map[string]TreeEntry, len(paths))
+	for record := range strings.SplitSeq(string(out), "\x00") {
+		meta, path, ok := strings.Cut(record, "\t")
+		fields := strings.Fields(meta)
+		if !ok || len(fields) != 3 {
+			continue
+		}
+		mode, err := strconv.ParseUint(fields[0], 8, 32)
+		if err != nil {
+			return nil, fmt.Errorf("git ls-tree: cannot understand %q", record)
+		}
+		entries[path] = TreeEntry{Mode: uint32(mode), Object: fields[2]}
 	}
 	return entries, nil
 }
