@@ -175,19 +175,30 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// The examples of the documentation are files that load.
+// The examples of the documentation are files that load, and each builder has one.
 func TestDocumentation(t *testing.T) {
-	text, err := os.ReadFile("../docs/rewrite.md")
+	text, err := os.ReadFile("../docs/build.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := regexp.MustCompile("(?s)```yaml\n(apiVersion: pin-cmp/v1\nkind: Component.*?)```").FindAllSubmatch(text, -1)
-	if len(examples) != 2 {
-		t.Fatalf("%d examples of a pin.yaml, not one for each kind", len(examples))
+	shown := map[string]bool{}
+	for _, example := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		content := string(example[1])
+		if strings.HasPrefix(content, "build:") {
+			content = head + "image: ghcr.io/acme/web\n" + content
+		}
+		components, err := ParseComponents("web/pin.yaml", []byte(content))
+		if err != nil {
+			t.Errorf("%v in\n%s", err, content)
+		}
+		for _, c := range components {
+			shown[c.Kind] = true
+		}
 	}
-	for _, example := range examples {
-		if _, err := ParseComponents("web/pin.yaml", example[1]); err != nil {
-			t.Error(err)
+	delete(shown, "")
+	for _, kind := range Kinds() {
+		if !shown[kind] && kind != "podman" && kind != "buildah" { // written as docker's is
+			t.Errorf("no example of %s", kind)
 		}
 	}
 }

@@ -248,7 +248,10 @@ func (f *rewriteFlags) openPullRequest(ctx context.Context, ui *terminal, repo *
 	case published.Action == forge.Commanded:
 		ui.say("pull request: " + cmp.Or(published.URL, "left to "+f.prCommand))
 	default:
-		ui.say("pull request " + published.Action + ": " + published.URL)
+		ui.say(fmt.Sprintf("pull request %s in %s: %s", published.Action, published.Repository, published.URL))
+	}
+	if os.Getenv("GITHUB_ACTIONS") == "true" && at.Through() == "GITHUB_TOKEN" {
+		ui.warn("what GitHub's own GITHUB_TOKEN pushes and opens starts no workflows, so required checks stay pending; use the token of a GitHub App, or run this on a workstation")
 	}
 	return nil
 }
