@@ -23,12 +23,12 @@ import (
 // ours (https://github.com/distribution/distribution/issues/1291), Artifactory
 // answers 403 (https://github.com/google/go-containerregistry/pull/1691), GHCR
 // "denied" to whoever is not logged in and 404 to whoever is
-// (https://github.com/podtato-head/podtato-head/issues/66). ECR, Harbor and
-// GitLab tell a repository they don't have, 404, from one they deny. So a denial
-// is settled by [Registry.MayPush], which is asked before a build anyway: who may
-// push there may read there, so where we may push, there is no such tag; where
-// we may not, the denial is the error. oc-mirror does the same
-// (https://github.com/openshift/oc-mirror/pull/276).
+// (https://github.com/podtato-head/podtato-head/issues/66). A 404 needs no such
+// care, whatever its code. So a denial is settled by [Registry.MayPush], which is
+// asked before a build anyway: who may push there may read there, so where we may
+// push, there is no such tag; where we may not, the denial is the error. oc-mirror
+// does the same (https://github.com/openshift/oc-mirror/pull/276). A credential
+// that may push but not pull finds nothing, and builds each time.
 func (r *Registry) Find(ctx context.Context, repository, tag string, platforms []string) (digest string, err error) {
 	if len(platforms) == 0 {
 		digest, err = r.tagged(ctx, repository, tag)
@@ -138,9 +138,10 @@ func (e *refusedTagError) Unwrap() error { return e.reason }
 
 func (e *refusedTagError) answer() string { return answered(e.cause.StatusCode, e.cause.Errors) }
 
-// fixed tells whether the registry may have refused because the tag is there. ECR
-// answers 400 TAG_INVALID (https://github.com/moby/buildkit/issues/3776), Harbor
-// 412, ACR 405 for a tag that is locked; 409 is what HTTP has for it.
+// fixed tells whether the registry may have refused because the tag is there. The
+// specification has no code for it: ECR says TAG_INVALID
+// (https://github.com/moby/buildkit/issues/3776), others use the statuses that
+// HTTP has for a conflict, a precondition or a thing that is locked.
 func (e *refusedTagError) fixed() bool {
 	switch e.cause.StatusCode {
 	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed:

@@ -166,8 +166,8 @@ func TestFindFirst(t *testing.T) {
 		says       string // "" if the build may begin
 		undecided  bool
 	}{
-		{"404 NAME_UNKNOWN, as ECR and GitLab", statusFault(404, `{"errors":[{"code":"NAME_UNKNOWN"}]}`), nil, "", false},
-		{"404 NOT_FOUND, as Harbor", statusFault(404, `{"errors":[{"code":"NOT_FOUND"}]}`), nil, "", false},
+		{"404 NAME_UNKNOWN", statusFault(404, `{"errors":[{"code":"NAME_UNKNOWN"}]}`), nil, "", false},
+		{"404 NOT_FOUND", statusFault(404, `{"errors":[{"code":"NOT_FOUND"}]}`), nil, "", false},
 		{"401, and we may push, as Quay", denied(401), statusFault(202, ""), "", false},
 		{"403, and we may push, as Artifactory", denied(403), statusFault(202, ""), "", false},
 		{"401, and so is a push", denied(401), denied(401), "H/acme/web:1: the registry denies it (401), and a push, too: log in, or check the spelling", false},
@@ -380,9 +380,9 @@ func TestMark(t *testing.T) {
 		fixed bool
 		says  string
 	}{
-		{"ECR", statusFault(400, `{"errors":[{"code":"TAG_INVALID"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (400 TAG_INVALID): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
-		{"Harbor", statusFault(412, `{"errors":[{"code":"PRECONDITION"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (412 PRECONDITION): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
-		{"ACR", statusFault(405, `{"errors":[{"code":"UNSUPPORTED"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (405 UNSUPPORTED): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
+		{"as ECR", statusFault(400, `{"errors":[{"code":"TAG_INVALID"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (400 TAG_INVALID): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
+		{"precondition", statusFault(412, `{"errors":[{"code":"PRECONDITION"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (412 PRECONDITION): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
+		{"locked", statusFault(405, `{"errors":[{"code":"UNSUPPORTED"}]}`), true, ":pin-abc names ONE, and can't be set to TWO (405 UNSUPPORTED): the registry lets no tag move; delete the tag there, or exempt it from the rule"},
 		{"denied", statusFault(403, ""), false, ":pin-abc can't be pushed: the registry denies it (403): log in, or check the spelling"},
 		{"down", statusFault(500, ""), false, ":pin-abc can't be pushed: the registry could not say: it answered 500: run this again later"},
 		{"lies", statusFault(201, "", "Docker-Content-Digest", someDigest), false, ":pin-abc can't be pushed: the registry gave what was pushed another digest than it has, so nothing can be pinned by it"},
