@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,8 +17,9 @@ import (
 	"github.com/pin-cmp/pin-cmp/internal/imageref"
 )
 
-// Layers builds in this process, without a daemon: it runs a command, puts files
-// on a base image, and pushes the result. See [layers].
+// Layers builds in this process, without a daemon: it runs a command in a copy of
+// the component's inputs, puts files on a base image, and pushes the result. See
+// [layers].
 type Layers layers.Config
 
 var _ Recipe = (*Layers)(nil)
@@ -54,6 +56,10 @@ func (l *Layers) Build(ctx context.Context, request Request) (digest string, err
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("build %s: %w", c.Name, context.Cause(ctx))
 		}
+		var status *exec.ExitError
+		if errors.As(err, &status) {
+			err = fmt.Errorf("%w; if it misses a file: it sees the inputs of %s and nothing else", err, c.Name)
+		}
 		return "", fmt.Errorf("%s:%d: the build of %s failed: %w", c.File, c.Line, c.Name, err)
 	}
 	config := layers.Config(*l)
@@ -67,8 +73,13 @@ func (l *Layers) Build(ctx context.Context, request Request) (digest string, err
 			return failed(fmt.Errorf("the base: %w", err))
 		}
 	}
+	tree, remove, err := request.tree(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer remove()
 	artifact, err := layers.Build(ctx, config, layers.Request{
-		Top: request.Top, Dir: c.Dir, Image: c.Image, Files: files, Platforms: c.Platforms, Base: base,
+		Top: tree, Dir: c.Dir, Image: c.Image, Files: files, Platforms: c.Platforms, Base: base,
 		Epoch: request.Time, Source: request.Component.Source, Revision: request.Revision, Log: request.Log,
 		Cache: baseCache(),
 	})
@@ -85,6 +96,24 @@ func (l *Layers) Build(ctx context.Context, request Request) (digest string, err
 		return "", fmt.Errorf("push %s: %w", c.Name, err)
 	}
 	return digest, nil
+}
+
+// tree makes a directory that holds the component's inputs where the repository
+// has them, and nothing else: a command that reads what does not count in the key
+// finds nothing, instead of making an image that everybody else would then be
+// given for their inputs.
+func (r Request) tree(ctx context.Context) (dir string, remove func(), err error) {
+	if dir, remove, err = r.scratch(); err != nil {
+		return "", nil, err
+	}
+	if err = r.stage(ctx, ".", dir); err == nil {
+		err = os.MkdirAll(filepath.Join(dir, filepath.FromSlash(r.Component.Dir)), 0o755)
+	}
+	if err != nil {
+		remove()
+		return "", nil, err
+	}
+	return dir, remove, nil
 }
 
 // asFiles are the inputs that can be put into an image.

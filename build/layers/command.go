@@ -97,13 +97,13 @@ func (b *builder) failed(ctx context.Context, dir string, err error) error {
 			return fmt.Errorf("the directory %s, in which the build command of %s runs, is not here", b.request.Dir, b.request.Image)
 		}
 		if _, statErr := os.Stat(filepath.Join(dir, program)); statErr == nil && strings.Contains(program, "/") {
-			return fmt.Errorf("the build command of %s, %s, is here, but the interpreter in its first line is not; install it, or correct that line", b.request.Image, program)
+			return fmt.Errorf("its command, %s, is here, but the interpreter in its first line is not; install it, or correct that line", program)
 		}
-		return fmt.Errorf("the build command of %s, %s, is not here; install it, or correct build.layers.command", b.request.Image, program)
+		return fmt.Errorf("its command, %s, is not here; install it, or correct build.layers.command", program)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("the build command of %s, %s, may not be executed; chmod +x it", b.request.Image, program)
+		return fmt.Errorf("its command, %s, may not be executed; chmod +x it", program)
 	case errors.As(err, &status):
-		return fmt.Errorf("the build of %s failed: %s ended with %w", b.request.Image, program, err)
+		return fmt.Errorf("%s ended with %w", program, err)
 	}
-	return fmt.Errorf("the build of %s: %s: %w", b.request.Image, program, err)
+	return fmt.Errorf("%s: %w", program, err)
 }

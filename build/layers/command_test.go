@@ -28,13 +28,13 @@ func TestFailingCommands(t *testing.T) {
 		command []string
 		want    string
 	}{
-		{[]string{"no-such-program-here"}, "the build command of ghcr.io/acme/web, no-such-program-here, is not here; install it, or correct build.layers.command"},
-		{[]string{"./nothing"}, "the build command of ghcr.io/acme/web, ./nothing, is not here; install it, or correct build.layers.command"},
-		{[]string{"./plain"}, "the build command of ghcr.io/acme/web, ./plain, may not be executed; chmod +x it"},
-		{[]string{"./lost"}, "the build command of ghcr.io/acme/web, ./lost, is here, but the interpreter in its first line is not; install it, or correct that line"},
-		{[]string{"./no-program"}, "the build of ghcr.io/acme/web: ./no-program: fork/exec ./no-program: exec format error"},
-		{[]string{"sh", "-c", "exit 7"}, "the build of ghcr.io/acme/web failed: sh ended with exit status 7"},
-		{[]string{"sh", "-c", "kill -9 $$"}, "the build of ghcr.io/acme/web failed: sh ended with signal: killed"},
+		{[]string{"no-such-program-here"}, "its command, no-such-program-here, is not here; install it, or correct build.layers.command"},
+		{[]string{"./nothing"}, "its command, ./nothing, is not here; install it, or correct build.layers.command"},
+		{[]string{"./plain"}, "its command, ./plain, may not be executed; chmod +x it"},
+		{[]string{"./lost"}, "its command, ./lost, is here, but the interpreter in its first line is not; install it, or correct that line"},
+		{[]string{"./no-program"}, "./no-program: fork/exec ./no-program: exec format error"},
+		{[]string{"sh", "-c", "exit 7"}, "sh ended with exit status 7"},
+		{[]string{"sh", "-c", "kill -9 $$"}, "sh ended with signal: killed"},
 	} {
 		refused(t, Config{Command: x.command}, c.request(), x.want)
 	}
@@ -43,7 +43,7 @@ func TestFailingCommands(t *testing.T) {
 	refused(t, Config{Command: []string{"sh"}}, request, "the directory gone, in which the build command of ghcr.io/acme/web runs, is not here")
 	request.Platforms = []string{"linux/arm64", "linux/amd64"}
 	request.Dir = "app"
-	refused(t, Config{Command: []string{"sh", "-c", "[ $TARGETARCH = arm64 ] && touch $PIN_OUT/x"}}, request, "for linux/amd64: the build of ghcr.io/acme/web failed: sh ended with exit status 1")
+	refused(t, Config{Command: []string{"sh", "-c", "[ $TARGETARCH = arm64 ] && touch $PIN_OUT/x"}}, request, "for linux/amd64: sh ended with exit status 1")
 }
 
 // What the command prints goes to the log, and it reads nothing.
@@ -134,7 +134,7 @@ func TestCommandThatFillsTheDisk(t *testing.T) {
 	var log bytes.Buffer
 	request := c.request()
 	request.Log = &log
-	refused(t, Config{Command: []string{"sh", "-c", `ulimit -f 8; trap '' XFSZ; head -c 1000000 /dev/zero >"$PIN_OUT/x"`}}, request, "the build of ghcr.io/acme/web failed: sh ended with exit status 1")
+	refused(t, Config{Command: []string{"sh", "-c", `ulimit -f 8; trap '' XFSZ; head -c 1000000 /dev/zero >"$PIN_OUT/x"`}}, request, "sh ended with exit status 1")
 	if log.Len() == 0 {
 		t.Error("it said nothing")
 	}
