@@ -24,6 +24,8 @@ type Request struct {
 	// Inputs are the files that the image may be made from: those that count in
 	// its key.
 	Inputs []Input
+	// Bases are the images that it starts from, static, by what is written.
+	Bases map[string]string
 	// Tag is the tag to push under, "pin-" and the inputs key.
 	Tag string
 	// Revision is the last commit that changed an input, a full hash, and Time

@@ -1,15 +1,18 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pin-cmp/pin-cmp/internal/process"
@@ -48,18 +51,21 @@ func (b containers) build(ctx context.Context, request Request) (digest string, 
 	if err != nil {
 		return "", err
 	}
-	platforms := request.Component.Platforms
-	local := "localhost/pin-cmp-" + strings.ToLower(rand.Text()) + ":"
+	platforms := request.Component.targets()
+	mark := "pin-cmp-" + strings.ToLower(rand.Text())
+	markFile := filepath.Join(scratch, "mark")
+	if err := os.WriteFile(markFile, nil, 0o600); err != nil {
+		return "", fmt.Errorf("make a temporary file: %w", err)
+	}
+	// A secret that nothing mounts: it says whose a working container is.
+	b.secrets = append(slices.Clone(b.secrets), "id="+mark+",src="+markFile)
+	local := "localhost/" + mark + ":"
 	var made []string
-	defer func() { b.forget(ctx, request, made, err == nil) }()
-	for i := range max(1, len(platforms)) {
+	defer func() { b.forget(ctx, request, mark, made, err == nil) }()
+	for i, platform := range platforms {
 		one := fmt.Sprintf("%s%d", local, i)
 		made = append(made, one)
-		platform := ""
-		if len(platforms) > 0 {
-			platform = platforms[i]
-		}
-		if err := b.run(ctx, request, b.buildArgs(request, from, platform, one)...); err != nil {
+		if err := b.run(ctx, request, nil, b.buildArgs(request, from, platform, one)...); err != nil {
 			return "", request.onlyInputs(ctx, err)
 		}
 	}
@@ -67,14 +73,14 @@ func (b containers) build(ctx context.Context, request Request) (digest string, 
 	push := []string{"push", "--digestfile=" + digestFile}
 	what := made[0]
 	if len(platforms) > 1 {
-		what = local + "index"
-		if err := b.run(ctx, request, "manifest", "create", what); err != nil {
+		what = local + indexTag
+		if err := b.run(ctx, request, nil, "manifest", "create", what); err != nil {
 			return "", err
 		}
 		images := made
 		made = append(made, what)
 		for _, image := range images {
-			if err := b.run(ctx, request, "manifest", "add", what, "containers-storage:"+image); err != nil {
+			if err := b.run(ctx, request, nil, "manifest", "add", what, "containers-storage:"+image); err != nil {
 				return "", err
 			}
 		}
@@ -83,7 +89,7 @@ func (b containers) build(ctx context.Context, request Request) (digest string, 
 	if request.plainHTTP() {
 		push = append(push, "--tls-verify=false")
 	}
-	if err := b.run(ctx, request, append(push, what, "docker://"+request.tagged())...); err != nil {
+	if err := b.run(ctx, request, nil, append(push, what, "docker://"+request.tagged())...); err != nil {
 		return "", err
 	}
 	return request.digestIn(digestFile, b.program, "into its --digestfile")
@@ -97,9 +103,8 @@ func (b containers) buildArgs(request Request, from staged, platform, name strin
 	}
 	// A cache in a registry is one of layers.
 	args = append(args, fmt.Sprintf("--layers=%t", len(b.cacheFrom)+len(b.cacheTo) > 0))
-	if platform != "" {
-		args = append(args, "--platform="+platform)
-	}
+	args = append(args, "--platform="+platform)
+	args = append(args, repeated("--build-context", request.fixed(from.bases))...)
 	if request.onlyPlain(from.bases) {
 		args = append(args, "--tls-verify=false")
 	}
@@ -109,6 +114,19 @@ func (b containers) buildArgs(request Request, from staged, platform, name strin
 	args = append(args, repeated("--cache-from", b.cacheFrom)...)
 	args = append(args, repeated("--cache-to", b.cacheTo)...)
 	return append(append(args, b.options...), from.context)
+}
+
+// fixed returns the build contexts that put a digest in the place of each base
+// that is named by its tag: what is built on is what the key says.
+func (r Request) fixed(bases []Base) []string {
+	var contexts []string
+	for _, base := range bases {
+		if static := r.Bases[base.Reference]; static != "" && static != base.Reference {
+			contexts = append(contexts, base.Reference+"=docker-image://"+static)
+		}
+	}
+	slices.Sort(contexts)
+	return slices.Compact(contexts)
 }
 
 // onlyPlain tells whether all bases are in registries that are asked over HTTP. The
@@ -122,35 +140,70 @@ func (r Request) onlyPlain(bases []Base) bool {
 	return len(bases) > 0
 }
 
-// forget removes the images from the storage, as far as they were made; ok is that
-// of the build, whose last words are not to be about the removal.
-func (b containers) forget(ctx context.Context, request Request, images []string, ok bool) {
-	if len(images) == 0 {
-		return
-	}
-	if !ok {
-		request.Log = nil
-	}
+// forget removes the images from the storage, as far as they were made, and the
+// working containers of a build that failed or was stopped; ok is that of the build.
+func (b containers) forget(ctx context.Context, request Request, mark string, images []string, ok bool) {
+	request.Log = nil // the last words are the build's
 	// It is done when the build is stopped, too; then it may not take long.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTime)
 	defer cancel()
-	for i := len(images) - 1; i >= 0; i-- { // the index is the last
-		_ = b.run(ctx, request, "rmi", "--force", images[i])
+	if !ok {
+		for _, id := range b.working(ctx, request, mark) {
+			remove := []string{"rm", id}
+			if b.program == "podman" {
+				remove = []string{"rm", "--force", id}
+			}
+			_ = b.run(ctx, request, nil, remove...)
+		}
+	}
+	for _, image := range slices.Backward(images) {
+		remove := []string{"rmi", "--force"}
+		if strings.HasSuffix(image, indexTag) { // which rmi says it removes, and leaves
+			remove = []string{"manifest", "rm"}
+		}
+		_ = b.run(ctx, request, nil, append(remove, image)...)
 	}
 }
 
-const (
-	// forgetTime bounds the removal of what a build has left behind.
-	forgetTime = 30 * time.Second
-	// stopTime is how long a tool may take to stop when it is told to.
-	stopTime = 10 * time.Second
-)
+// working returns the working containers that a build has left behind. Where they
+// are and that buildah.json has the options of the build is how containers/storage
+// and Buildah have it; a storage on another machine is not looked at.
+func (b containers) working(ctx context.Context, request Request, mark string) []string {
+	info := []string{"info"}
+	if b.program == "podman" {
+		info = append(info, "--format=json")
+	}
+	var printed bytes.Buffer
+	if b.run(ctx, request, &printed, info...) != nil {
+		return nil
+	}
+	var read struct {
+		Store struct{ GraphRoot, GraphDriverName string } `json:"store"`
+	}
+	if json.Unmarshal(printed.Bytes(), &read) != nil || !filepath.IsAbs(read.Store.GraphRoot) {
+		return nil
+	}
+	containers := filepath.Join(read.Store.GraphRoot, read.Store.GraphDriverName+"-containers")
+	entries, _ := os.ReadDir(containers)
+	var ids []string
+	for _, entry := range entries {
+		content, err := os.ReadFile(filepath.Join(containers, entry.Name(), "userdata", "buildah.json"))
+		if err == nil && bytes.Contains(content, []byte("id="+mark+",")) {
+			ids = append(ids, entry.Name())
+		}
+	}
+	return ids
+}
 
-// run runs the tool. When ctx ends it is told to stop, so that it can end what runs
-// in its working containers, which an OCI runtime may have put out of the reach of a
-// kill, and remove them (Podman leaves a working container, as after its own
-// Ctrl-C). If it does not stop, it is killed with all that it started.
-func (b containers) run(ctx context.Context, request Request, args ...string) error {
+// indexTag is the local tag of an index; those of images are numbers.
+const indexTag = "index"
+
+// forgetTime bounds the removal of what a build has left behind.
+const forgetTime = 30 * time.Second
+
+// run runs the tool; what it prints goes to the log, or its standard output to
+// stdout.
+func (b containers) run(ctx context.Context, request Request, stdout io.Writer, args ...string) error {
 	program, err := exec.LookPath(b.program)
 	if err != nil {
 		return request.Component.failed(ctx, b.program, err)
@@ -167,21 +220,10 @@ func (b containers) run(ctx context.Context, request Request, args ...string) er
 		cmd.Stdout = io.Discard
 	}
 	cmd.Stderr = cmd.Stdout
-	kill := cmd.Cancel
-	var later *time.Timer
-	cmd.WaitDelay += stopTime
-	cmd.Cancel = func() error {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return kill() // a system without signals, or it has ended
-		}
-		later = time.AfterFunc(stopTime, func() { _ = kill() })
-		return nil
+	if stdout != nil {
+		cmd.Stdout = stdout
 	}
 	err = process.Run(ctx, cmd)
-	if later != nil {
-		later.Stop()
-		_ = kill() // what it has left of its group
-	}
 	if err == nil {
 		return nil
 	}

@@ -18,8 +18,12 @@ import (
 // same image if the instructions do. There are no attestations unless they are
 // asked for: provenance says when it was made, and gives each build another digest.
 //
-// A build is over when its client is: BuildKit cancels what the connection
-// asked for.
+// An engine that does not keep images in containerd does not rewrite times, and the
+// image stays in it: use another builder there for the same inputs to make the same
+// image.
+//
+// A build is over when its client is: BuildKit cancels what the connection asked
+// for.
 type Docker struct {
 	// Context is the directory that COPY sees; that of the pin.yaml if empty. File
 	// is the Dockerfile; Context/Dockerfile if empty. Both are relative to the
@@ -85,9 +89,9 @@ func (d *Docker) Build(ctx context.Context, request Request) (string, error) {
 		return "", err
 	}
 	metadata := filepath.Join(scratch, "metadata.json")
-	// unpack=false: an engine that keeps images in containerd unpacks what it
-	// builds, and can't do that and rewrite times (exporter/containerimage).
-	output := "type=image,push=true,unpack=false,rewrite-timestamp=true"
+	// An engine that keeps images in containerd unpacks what it builds, can't do
+	// that and rewrite times (exporter/containerimage of BuildKit), and keeps it.
+	output := "type=image,push=true,unpack=false,store=false,rewrite-timestamp=true"
 	if request.plainHTTP() {
 		output += ",registry.insecure=true"
 	}
@@ -99,9 +103,8 @@ func (d *Docker) Build(ctx context.Context, request Request) (string, error) {
 		"--file="+from.file, "--tag="+request.tagged(), "--output="+output, "--metadata-file="+metadata,
 		"--provenance="+orFalse(d.Provenance), "--sbom="+orFalse(d.SBOM),
 	)
-	if len(request.Component.Platforms) > 0 {
-		args = append(args, "--platform="+strings.Join(request.Component.Platforms, ","))
-	}
+	args = append(args, "--platform="+strings.Join(request.Component.targets(), ","))
+	args = append(args, repeated("--build-context", request.fixed(from.bases))...)
 	args = append(args, file.arguments(request)...)
 	args = append(args, repeated("--secret", d.Secrets)...)
 	args = append(args, repeated("--ssh", d.SSH)...)

@@ -172,7 +172,7 @@ func (f recipeFile) bases(c Component, read func(string) ([]byte, error)) ([]Bas
 		return nil, err
 	}
 	images, err := dockerfile.Images(content, dockerfile.Options{
-		Args: f.args, Platforms: c.Platforms, Target: f.target, Frontend: f.frontend,
+		Args: f.args, Platforms: c.targets(), Target: f.target, Frontend: f.frontend,
 	})
 	var mistake *dockerfile.Error
 	if errors.As(err, &mistake) {

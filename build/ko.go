@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -210,17 +211,21 @@ func (k *Ko) Build(ctx context.Context, request Request) (string, error) {
 		if _, err := request.read(name); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if _, err := os.Lstat(path.Join(request.dir(), file)); err == nil {
+		if _, err := os.Lstat(filepath.Join(request.dir(), file)); err == nil {
 			return "", request.mistake("%s decides what ko builds, and is not among the inputs of %s; add it", name, c.Name)
 		}
 	}
+	tree, remove, err := request.tree(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer remove()
+	request.Top = tree
 	args := []string{"build", "--bare", "--tags=" + request.Tag, "--sbom=none"}
 	if k.SBOM != "" {
 		args[len(args)-1] = "--sbom=" + k.SBOM
 	}
-	if len(c.Platforms) > 0 {
-		args = append(args, "--platform="+strings.Join(c.Platforms, ","))
-	}
+	args = append(args, "--platform="+strings.Join(c.targets(), ","))
 	for _, label := range request.labels() {
 		args = append(args, "--image-label="+csvField(label))
 	}
@@ -230,12 +235,13 @@ func (k *Ko) Build(ctx context.Context, request Request) (string, error) {
 	env := []string{
 		"KO_DOCKER_REPO=" + c.Image, "KO_DEFAULTBASEIMAGE=" + k.Base,
 		"KO_CONFIG_PATH=", "KO_BASEIMAGEOVERRIDES=", "KO_BUILDS=", "KO_DEFAULTPLATFORMS=", "KO_DEFAULTENV=", "KO_DEFAULTFLAGS=", "KO_DEFAULTLDFLAGS=",
+		"GOOS", "GOARCH", "GOARM", // ko takes none beside --platform
 		"SOURCE_DATE_EPOCH=" + request.epoch(), "KO_DATA_DATE_EPOCH=" + request.epoch(),
 		"GOFLAGS=" + strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false"),
 	}
 	pushed := &pushedLine{image: c.Image}
 	if err := request.run(ctx, pushed, env, "ko", append(append(args, k.Options...), k.pkg())...); err != nil {
-		return "", err
+		return "", request.onlyInputs(ctx, err)
 	}
 	return request.reported(pushed.last(), "ko", "behind "+c.Image+"@ on its last line")
 }

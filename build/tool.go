@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/pin-cmp/pin-cmp/internal/process"
@@ -20,13 +22,13 @@ func (r Request) dir() string {
 }
 
 // run runs a tool in the directory of the pin.yaml, with the user's environment
-// and what env adds to it. What it prints goes to the log; its standard output to
+// and what env adds to it; a name alone takes that out. What it prints goes to the log; its standard output to
 // stdout, too, if that is not nil. When ctx ends, the tool and all that it started
 // are killed.
 func (r Request) run(ctx context.Context, stdout io.Writer, env []string, program string, args ...string) error {
 	cmd := process.Command(ctx, program, args...)
 	cmd.Dir = r.dir()
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environ(env)
 	log := r.Log
 	if log == nil {
 		log = io.Discard
@@ -45,6 +47,21 @@ func (r Request) run(ctx context.Context, stdout io.Writer, env []string, progra
 		return r.Component.failed(ctx, program, err)
 	}
 	return nil
+}
+
+// environ is the user's environment with changes: NAME=value, or NAME alone for
+// what is not to be there at all.
+func environ(changes []string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.Contains(changes, name)
+	})
+	for _, change := range changes {
+		if strings.Contains(change, "=") {
+			env = append(env, change)
+		}
+	}
+	return env
 }
 
 // wholeLines passes on what is written to it line by line. A line longer than

@@ -224,11 +224,10 @@ func (f *file) splitFlags(s string) (flags []string, rest string) {
 func (f *file) skipHeredocs(in instruction, text string, lines []string, next int) (int, error) {
 	keyword, arguments := in.keyword, in.rest
 	if keyword == "ONBUILD" {
-		inner, err := f.instruction(in.rest, in.line)
-		if err != nil {
-			return next, nil // who builds on this one is told
+		// If it has none that is known, who builds on this image is told.
+		if inner, err := f.instruction(in.rest, in.line); err == nil {
+			keyword, arguments = inner.keyword, inner.rest
 		}
-		keyword, arguments = inner.keyword, inner.rest
 	}
 	if !slices.Contains([]string{"ADD", "COPY", "RUN"}, keyword) || !strings.Contains(text, "<<") {
 		return next, nil

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -70,30 +68,6 @@ const notation = `
   image: nginx:1.27@resolve                  what this tag means now, never built
   images: [{name: web, newTag: 1.4.0, digest: build}]       in a kustomization
   {repository: ghcr.io/acme/web, tag: 1.4.0@build}          in Helm values`
-
-func newPlan() *cobra.Command {
-	var flags rewriteFlags
-	cmd := &cobra.Command{
-		Use:   "plan [COMPONENT]...",
-		Short: "Show what rewrite would do, and why; build and write nothing",
-		Long: `Show what rewrite would do: which images it would build or look up, and every
-place that would get a digest, with a diff. Exit status 1 if something stands in
-the way.
-`,
-		Example: `  pin-cmp plan
-  pin-cmp plan --why                # which file changed since it was pinned
-  pin-cmp plan --lookup             # what needs no build
-  pin-cmp plan web --output json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			flags.dryRun = true
-			return flags.run(cmd, args)
-		},
-	}
-	flags.register(cmd)
-	cmd.Flags().BoolVar(&flags.lookUp, "lookup", false, "ask the registries, too: what tags mean, and which images are there already")
-	cmd.Flags().BoolVar(&flags.why, "why", false, "say what changed in each component since its image was pinned")
-	return cmd
-}
 
 func newRewrite() *cobra.Command {
 	var flags rewriteFlags
@@ -212,50 +186,6 @@ func (f *rewriteFlags) rewrite(ctx context.Context, ui *terminal, repo *gitrepo.
 	return rewrite.Run(ctx, repo, options)
 }
 
-// openForge finds out who opens the pull request, before anything is built.
-func (f *rewriteFlags) openForge(ctx context.Context, repo *gitrepo.Repo, options rewrite.Options) (*forge.Forge, error) {
-	if err := rewrite.CheckPullRequest(ctx, repo, options); err != nil {
-		return nil, err
-	}
-	remotes, err := repo.Remotes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	at := forge.Options{
-		Kind: f.forge, APIURL: f.forgeAPI, Into: f.prInto, Environ: os.Environ(), Dir: repo.Top(), Log: os.Stderr,
-		Command: strings.Fields(f.prCommand),
-	}
-	for _, remote := range remotes {
-		if remote.Name == f.remote {
-			return forge.Open(ctx, remote.URL, at)
-		}
-	}
-	return nil, fmt.Errorf("there is no remote %s", f.remote) // CheckPush has said so
-}
-
-func (f *rewriteFlags) openPullRequest(ctx context.Context, ui *terminal, repo *gitrepo.Repo, options rewrite.Options, at *forge.Forge) error {
-	published, err := rewrite.OpenPullRequest(ctx, repo, options, at)
-	switch {
-	case errors.Is(err, rewrite.ErrNothingPinned), errors.Is(err, forge.ErrNothingToOpen):
-		ui.say(err.Error())
-		return nil
-	case err != nil:
-		return &exitError{code: verify.ExitRefused, err: err, hint: "the branch is pushed; only the pull request is missing"}
-	case published.Action == forge.ByHand && published.URL == "":
-		ui.say("no pull request was opened: " + published.Why)
-	case published.Action == forge.ByHand:
-		ui.say(fmt.Sprintf("no pull request was opened: %s; open it at %s", published.Why, published.URL))
-	case published.Action == forge.Commanded:
-		ui.say("pull request: " + cmp.Or(published.URL, "left to "+f.prCommand))
-	default:
-		ui.say(fmt.Sprintf("pull request %s in %s: %s", published.Action, published.Repository, published.URL))
-	}
-	if os.Getenv("GITHUB_ACTIONS") == "true" && at.Through() == "GITHUB_TOKEN" {
-		ui.warn("what GitHub's own GITHUB_TOKEN pushes and opens starts no workflows, so required checks stay pending; use the token of a GitHub App, or run this on a workstation")
-	}
-	return nil
-}
-
 // failed ends a rewrite that did not happen. Where problems stand in the way,
 // other programs get them as JSON.
 func (f *rewriteFlags) failed(cmd *cobra.Command, ui *terminal, plan *rewrite.Plan, err error) error {
@@ -272,28 +202,6 @@ func (f *rewriteFlags) failed(cmd *cobra.Command, ui *terminal, plan *rewrite.Pl
 		return &exitError{code: verify.ExitUndecided, err: err}
 	}
 	return &exitError{code: verify.ExitRefused, err: err}
-}
-
-func (f *rewriteFlags) plan(cmd *cobra.Command, repo *gitrepo.Repo, options rewrite.Options) error {
-	plan, err := rewrite.Prepare(cmd.Context(), repo, options)
-	if err != nil {
-		return &exitError{code: verify.ExitRefused, err: err}
-	}
-	if f.lookUp {
-		if err := plan.LookUp(cmd.Context(), options); errors.Is(err, build.ErrUndecided) {
-			return &exitError{code: verify.ExitUndecided, err: err}
-		} else if err != nil {
-			return &exitError{code: verify.ExitRefused, err: err}
-		}
-	}
-	if err := f.write(cmd, plan, true); err != nil {
-		return err
-	}
-	f.warn(newTerminal(cmd), plan)
-	if len(plan.Problems) > 0 {
-		return &exitError{code: verify.ExitRefused, err: &rewrite.ProblemsError{Problems: plan.Problems}}
-	}
-	return nil
 }
 
 // warn prints the warnings, for people; the JSON has them.
