@@ -63,7 +63,9 @@ func TestDeaf(t *testing.T) {
 	ready := filepath.Join(t.TempDir(), "ready")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- Run(ctx, Command(ctx, "sh", "-c", `trap "" INT TERM; : >"$1"; while :; do sleep 1000; done`, "sh", ready)) }()
+	go func() {
+		done <- Run(ctx, Command(ctx, "sh", "-c", `trap "" INT TERM; : >"$1"; while :; do sleep 1000; done`, "sh", ready))
+	}()
 	for {
 		if _, err := os.Stat(ready); err == nil {
 			break
