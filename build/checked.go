@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -13,6 +14,10 @@ var _ Builder = checked{}
 // registry says instead of b: it holds the digest, with every platform of the
 // component. Only then does the image get its tag, by which it is found the next
 // time.
+//
+// Where the tag names another image by then, somebody built the same inputs
+// meanwhile, and theirs is taken: if each took their own, the tag would keep one of
+// the two from a registry's clean-up, and git would name both.
 func Checked(b Builder) Builder { return checked{b} }
 
 // Build implements [Builder].
@@ -29,6 +34,18 @@ func (b checked) Build(ctx context.Context, request Request) (string, error) {
 		if err := request.Registry.CheckPlatforms(ctx, c.Image, digest, c.Platforms); err != nil {
 			return "", fmt.Errorf("%s:%d: the build of %s: %w", c.File, c.Line, c.Name, err)
 		}
+	}
+	var missing *MissingPlatformsError
+	theirs, err := request.Registry.Find(ctx, c.Image, request.Tag, c.Platforms)
+	switch {
+	case errors.As(err, &missing): // no image for us
+	case err != nil:
+		return "", err
+	case theirs != "" && theirs != digest:
+		if request.Log != nil {
+			_, _ = fmt.Fprintf(request.Log, "somebody built the same meanwhile, and their image is taken: %s\n", theirs)
+		}
+		return theirs, nil
 	}
 	marked, err := request.Registry.Mark(ctx, c.Image, request.Tag, digest)
 	if err != nil {

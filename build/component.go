@@ -271,22 +271,62 @@ func (c *Component) readRecipe() error {
 
 // WithReferences returns the component with references of its build section
 // replaced: a value of it that is a key of written becomes what that says. So a
-// component whose base is a placeholder is built on what the placeholder becomes.
+// component whose base is a tag is built on what the tag means.
 func (c Component) WithReferences(written map[string]string) (Component, error) {
-	c.section = replaced(c.section, written)
+	return c.with(func(node *yaml.Node) (string, bool) {
+		value, ok := written[node.Value]
+		return value, ok
+	})
+}
+
+// Place is where a value stands in a pin.yaml: its line and column, 1-based, and
+// what it is.
+type Place struct {
+	Line, Column int
+	Value        string
+}
+
+// at tells whether a scalar is the one that stands there. The parser says of one
+// with an anchor or a tag where that begins.
+func (p Place) at(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && node.Value == p.Value && node.Line == p.Line &&
+		(node.Column == p.Column || node.Anchor != "" || node.Style&yaml.TaggedStyle != 0)
+}
+
+// WithValues returns the component with values of its build section replaced, by
+// where they stand: one that waits for a digest may be as short as "build", which
+// other values may be, too. So a component whose base is a placeholder is built on
+// what the placeholder becomes.
+func (c Component) WithValues(written map[Place]string) (Component, error) {
+	return c.with(func(node *yaml.Node) (string, bool) {
+		for place, value := range written {
+			if place.at(node) {
+				return value, true
+			}
+		}
+		return "", false
+	})
+}
+
+func (c Component) with(value func(*yaml.Node) (string, bool)) (Component, error) {
+	c.section = replaced(c.section, value)
 	if err := c.readRecipe(); err != nil {
 		return c, located(c.File, c.Line, err)
 	}
 	return c, nil
 }
 
-func replaced(node *yaml.Node, written map[string]string) *yaml.Node {
+// replaced copies a section: aliases written out, and each scalar that value has
+// something for replaced by that.
+func replaced(node *yaml.Node, value func(*yaml.Node) (string, bool)) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
-		return replaced(node.Alias, written)
+		return replaced(node.Alias, value)
 	}
 	out := *node
-	if value, ok := written[node.Value]; ok && node.Kind == yaml.ScalarNode {
-		out.Value = value
+	if node.Kind == yaml.ScalarNode {
+		if text, ok := value(node); ok {
+			out.Value = text
+		}
 	}
 	out.Content = make([]*yaml.Node, len(node.Content))
 	for i, below := range node.Content {
@@ -294,9 +334,32 @@ func replaced(node *yaml.Node, written map[string]string) *yaml.Node {
 			out.Content[i] = below // a key
 			continue
 		}
-		out.Content[i] = replaced(below, written)
+		out.Content[i] = replaced(below, value)
 	}
 	return &out
+}
+
+// HasAt tells whether a value stands in the build section.
+func (c Component) HasAt(place Place) bool {
+	found := false
+	if c.section != nil {
+		_ = replaced(c.section, func(node *yaml.Node) (string, bool) {
+			found = found || place.at(node)
+			return "", false
+		})
+	}
+	return found
+}
+
+// Staged tells whether the builder sees nothing but a copy of the inputs, each
+// compared with what git has of it: then what happens in the work tree while it
+// builds does not matter.
+func (c Component) Staged() bool {
+	switch c.Recipe.(type) {
+	case *Layers, *Docker, *Podman, *Buildah, *Ko, *Pack:
+		return true
+	}
+	return false
 }
 
 // Components are the components of a repository.

@@ -23,6 +23,9 @@ type Input struct {
 	Object string
 	// LFS: git has a pointer, and the work tree the content.
 	LFS bool
+	// Written is how this checkout writes the content, where that is not as git has
+	// it: "eol=crlf", "filter=crypt". It is "" for all others, and for LFS.
+	Written string
 }
 
 // Ingredients are all that determines an image.
@@ -50,10 +53,15 @@ func (c Component) Ingredients(inputs []Input, bases map[string]string) (Ingredi
 }
 
 // canonical writes a section as JSON: its meaning, without comments, order of
-// keys, anchors and quotes.
+// keys, anchors and quotes. Values are taken as they are written, since the recipes
+// take them so: to YAML the versions 1.20 and 1.2 are one number.
 func canonical(node *yaml.Node) (string, error) {
+	plain := replaced(node, func(*yaml.Node) (string, bool) { return "", false })
+	if err := asText(plain); err != nil {
+		return "", err
+	}
 	var value any
-	if err := node.Decode(&value); err != nil {
+	if err := plain.Decode(&value); err != nil {
 		return "", err
 	}
 	text, err := json.Marshal(value)
@@ -61,6 +69,28 @@ func canonical(node *yaml.Node) (string, error) {
 		return "", lineError(node.Line, "build has a key that is no text: %v", err)
 	}
 	return string(text), nil
+}
+
+// asText makes text of every value but null.
+func asText(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		switch node.ShortTag() {
+		case "!!int", "!!float", "!!bool", "!!timestamp":
+			node.Tag = "!!str"
+		case "!!binary":
+			return lineError(node.Line, "!!binary is no text")
+		}
+		return nil
+	}
+	for i, below := range node.Content {
+		if node.Kind == yaml.MappingNode && i%2 == 0 {
+			continue // a key
+		}
+		if err := asText(below); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TagPrefix is what the tags start with that images are kept and found under. It
@@ -87,7 +117,11 @@ func (i Ingredients) Key() string {
 		line("base", written, i.Bases[written])
 	}
 	for _, input := range sortedInputs(i.Inputs) {
-		line("input", input.Mode, input.Object, input.Path)
+		if input.Written == "" {
+			line("input", input.Mode, input.Object, input.Path)
+		} else {
+			line("input", input.Mode, input.Object, input.Path, input.Written)
+		}
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:40]
 }

@@ -1,9 +1,11 @@
 package rewrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -13,40 +15,53 @@ import (
 	"github.com/pin-cmp/pin-cmp/internal/imageref"
 )
 
-// mergeBase returns the commit that the branch started from. Without base that
-// is looked for where pull requests go: the branch that a CI names, or the
-// remote's default branch.
-func mergeBase(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
-	base := o.Base
-	if base == "" {
-		for _, variable := range []string{"GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"} {
-			name := os.Getenv(variable)
-			if name == "" {
-				continue
-			}
-			if hash, err := repo.RevParse(ctx, "refs/remotes/"+o.remote()+"/"+name); err != nil {
-				return "", err
-			} else if hash != "" {
-				base = hash
-				break
-			}
-		}
+// baseRevision returns what the branch is compared with: what --base says, or where
+// pull requests go, which is the branch that a CI names, or the remote's default
+// branch; "" if nobody knows.
+func baseRevision(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
+	if o.Base != "" {
+		return o.Base, nil
 	}
-	if base == "" {
-		var err error
-		if base, err = repo.DefaultBranch(ctx, o.remote()); err != nil {
-			return "", err
+	for _, variable := range []string{"GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"} {
+		name := os.Getenv(variable)
+		if name == "" {
+			continue
 		}
+		// The full name: a tag or a branch here may have the short one.
+		full := "refs/remotes/" + o.remote() + "/" + name
+		if commit, err := commitOf(ctx, repo, full); err != nil {
+			return "", err
+		} else if commit == "" {
+			return "", fmt.Errorf("%w: %s says %s, which git does not have here; git fetch %s +refs/heads/%s:%s, or name another with --base",
+				errNoBase, variable, name, o.remote(), name, full)
+		}
+		return full, nil
+	}
+	return defaultBranch(ctx, repo, o)
+}
+
+// mergeBase returns the commit that the branch started from.
+func mergeBase(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
+	base, err := baseRevision(ctx, repo, o)
+	if err != nil {
+		return "", err
 	}
 	if base == "" {
 		return "", fmt.Errorf("%w: %s has no default branch here; name it with --base, as in --base origin/main", errNoBase, o.remote())
 	}
-	if hash, err := repo.RevParse(ctx, base+"^{commit}"); err != nil {
+	commit, err := commitOf(ctx, repo, base)
+	if err != nil {
 		return "", err
-	} else if hash == "" {
+	}
+	if commit == "" {
 		return "", fmt.Errorf("%w: git has no commit %s here; fetch it, or name another with --base", errNoBase, base)
 	}
-	hash, err := repo.MergeBase(ctx, base, "HEAD")
+	if head, err := repo.Head(ctx); err != nil {
+		return "", err
+	} else if head.Commit == "" {
+		return "", fmt.Errorf("%w, so there is nothing to compare; make a first one", gitrepo.ErrUnborn)
+	}
+	hash, err := repo.MergeBase(ctx, commit, "HEAD")
 	if err != nil {
 		return "", err
 	}
@@ -54,6 +69,28 @@ func mergeBase(ctx context.Context, repo *gitrepo.Repo, o Options) (string, erro
 		return "", fmt.Errorf("%w: %s and HEAD have no commit in common; a shallow clone has to be deepened (git fetch --unshallow)", errNoBase, base)
 	}
 	return hash, nil
+}
+
+// defaultBranch returns the full name of the remote-tracking branch that pull
+// requests go to, "" if nobody knows.
+func defaultBranch(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
+	short, err := repo.DefaultBranch(ctx, o.remote())
+	if err != nil || short == "" {
+		return "", err
+	}
+	// Git writes more of the name where a tag or a branch has the short one.
+	short = strings.TrimPrefix(strings.TrimPrefix(short, "refs/"), "remotes/")
+	return "refs/remotes/" + short, nil
+}
+
+// commitOf returns the hash of the commit that a revision names, "" if it names
+// none. The revision may be one that nothing can be put behind, as :/text.
+func commitOf(ctx context.Context, repo *gitrepo.Repo, revision string) (string, error) {
+	hash, err := repo.RevParse(ctx, revision)
+	if err != nil || hash == "" {
+		return "", err
+	}
+	return repo.RevParse(ctx, hash+"^{commit}")
 }
 
 // errNoBase says that nobody knows what the branch started from.
@@ -82,9 +119,20 @@ func (s *sources) at(ctx context.Context, rev string) (*past, error) {
 		files = append(files, c.File)
 	}
 	slices.Sort(files)
-	contents, err := s.repo.FilesAt(ctx, rev, slices.Compact(files))
+	files = slices.Compact(files)
+	contents, err := s.repo.FilesAt(ctx, rev, files)
 	if err != nil {
 		return nil, err
+	}
+	if len(contents) < len(files) { // some were elsewhere, or are new
+		tree, err := s.repo.ListTree(ctx, rev, []string{"."})
+		if err != nil {
+			return nil, err
+		}
+		files = slices.DeleteFunc(slices.Sorted(maps.Keys(tree)), func(name string) bool { return !isComponentFile(name) })
+		if contents, err = s.repo.FilesAt(ctx, rev, files); err != nil {
+			return nil, err
+		}
 	}
 	var list []build.Component
 	for name, content := range contents {
@@ -167,23 +215,23 @@ func asInputs(tree map[string]gitrepo.TreeEntry, c build.Component) []build.Inpu
 }
 
 // stale returns the components whose inputs changed since the branch started,
-// and those that are built on them, with the reason for each.
-func stale(ctx context.Context, repo *gitrepo.Repo, components *build.Components, o Options) (map[string]string, error) {
+// and those that are built on them, with the reason for each; and what to warn of.
+func stale(ctx context.Context, repo *gitrepo.Repo, components *build.Components, o Options) (map[string]string, []Problem, error) {
 	all := components.All()
 	if len(all) == 0 {
-		return nil, fmt.Errorf("no component is declared: there is no %s in the repository", build.ComponentFile)
+		return nil, nil, fmt.Errorf("no component is declared: there is no %s in the repository", build.ComponentFile)
 	}
 	base, err := mergeBase(ctx, repo, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, err := sourcesOf(ctx, repo, components, all)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	then, err := s.at(ctx, base)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reasons := map[string]string{} // by image
 	for _, c := range all {
@@ -192,7 +240,7 @@ func stale(ctx context.Context, repo *gitrepo.Repo, components *build.Components
 		}
 		changes, known, err := then.changes(ctx, c)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		switch {
 		case !known:
@@ -203,45 +251,80 @@ func stale(ctx context.Context, repo *gitrepo.Repo, components *build.Components
 			reasons[c.Image] = fmt.Sprintf("%s, and %d more", changes[0], len(changes)-1)
 		}
 	}
+	asked := func(c build.Component) bool {
+		return len(o.Components) == 0 || slices.Contains(o.Components, c.Name)
+	}
 	for again := true; again; {
 		again = false
 		for _, c := range all {
-			if reasons[c.Image] != "" {
+			if reasons[c.Image] != "" || !asked(c) {
 				continue
 			}
 			for _, value := range c.Values() {
-				ref := imageref.Parse(value)
-				if ref.Repository != "" && reasons[ref.Repository] != "" && strings.Contains(value, "/") {
-					reasons[c.Image] = "it is built on " + ref.Repository
+				if base := baseIn(value); base != "" && reasons[base] != "" {
+					reasons[c.Image] = "it is built on " + base
 					again = true
 				}
 			}
 		}
 	}
-	return reasons, nil
+	return reasons, s.uncommitted(all, asked, reasons), nil
 }
 
-// markStale turns the static pins of stale components into marks.
-func markStale(ctx context.Context, repo *gitrepo.Repo, files []*markedFile, components *build.Components, reasons map[string]string, o Options, excluded func(string) bool) ([]*markedFile, []Problem, error) {
+// baseIn returns the repository that a value of a build section names, "" if it
+// names none: the reference itself, or a flag that has it (--base=…).
+func baseIn(value string) string {
+	text := value[strings.LastIndexByte(value, '=')+1:]
+	if !strings.Contains(text, "/") {
+		return ""
+	}
+	return imageref.Parse(text).Repository
+}
+
+// uncommitted warns of changes that don't count, because they are not committed:
+// where there are others, they are a problem.
+func (s *sources) uncommitted(all []build.Component, asked func(build.Component) bool, reasons map[string]string) []Problem {
+	var warnings []Problem
+	for _, c := range all {
+		if reasons[c.Image] != "" || !asked(c) {
+			continue
+		}
+		dirty := slices.DeleteFunc(slices.Clone(s.dirty), func(name string) bool {
+			return !(c.Holds(name) && s.counts(c, name)) //nolint:staticcheck // as it is said
+		})
+		if len(dirty) > 0 {
+			warnings = append(warnings, Problem{c.File, c.Line, fmt.Sprintf("%s has changes that are not committed, so they don't count: %s", c.Name, someOf(dirty))})
+		}
+	}
+	return warnings
+}
+
+// markStale turns the static pins of stale components into marks. stays is what
+// names one of their images and is none, by image.
+func markStale(ctx context.Context, repo *gitrepo.Repo, files []*markedFile, components *build.Components, reasons map[string]string, o Options, excluded func(string) bool) (marked []*markedFile, stays map[string][]Problem, problems []Problem, err error) {
 	if len(reasons) == 0 {
-		return files, nil, nil
+		return files, nil, nil, nil
 	}
 	known := map[string]*markedFile{}
 	for _, f := range files {
 		known[f.path] = f
 	}
 	more, problems, err := scan(ctx, repo, selection{untracked: o.Untracked, excluded: excluded}, func(_ string, content []byte) bool {
-		return mayPin(content, components)
+		return bytes.Contains(content, []byte("sha256:")) || mayPin(content, components)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	for _, f := range more {
+	for i, f := range more {
 		if known[f.path] != nil {
 			f = known[f.path]
+			more[i] = f
 		} else {
 			f.components = components
 			files = append(files, f)
+		}
+		if !mayPin(f.content, components) {
+			continue
 		}
 		pins, refused := f.pins(func(m mark) bool { return reasons[m.ref.Repository] != "" })
 		f.problems = append(f.problems, refused...)
@@ -254,7 +337,7 @@ func markStale(ctx context.Context, repo *gitrepo.Repo, files []*markedFile, com
 		slices.SortFunc(f.marks, func(a, b mark) int { return a.scalar.Index - b.scalar.Index })
 	}
 	slices.SortFunc(files, func(a, b *markedFile) int { return strings.Compare(a.path, b.path) })
-	return files, problems, nil
+	return files, staying(more, components, reasons), problems, nil
 }
 
 // giveReasons says why the stale components are built, and warns of those that
@@ -266,7 +349,9 @@ func (p *Plan) giveReasons(reasons map[string]string, components *build.Componen
 		}
 	}
 	for _, c := range components.All() {
-		if reasons[c.Image] != "" && p.targets["build "+c.Image] == nil {
+		if p.targets["build "+c.Image] != nil {
+			p.Warnings = append(p.Warnings, p.stays[c.Image]...)
+		} else if reasons[c.Image] != "" {
 			p.Warnings = append(p.Warnings, Problem{c.File, c.Line, c.Name + " changed, but no file pins it, so it was left alone"})
 		}
 	}

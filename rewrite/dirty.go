@@ -89,6 +89,9 @@ func (p *Plan) onlyMarks(file string, head, content []byte) error {
 		restored = slices.Delete(restored, from, to)
 	}
 	if !bytes.Equal(restored, head) {
+		if len(f.others) > 0 {
+			return fmt.Errorf("has the uncommitted placeholder %s, too, of a component that was not asked for; ask for that as well, or commit the placeholder", f.others[0].scalar.Value)
+		}
 		return errUncommitted(f.marks[0])
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,11 +21,14 @@ type sources struct {
 	components *build.Components
 	head       string
 	tree       map[string]gitrepo.TreeEntry
-	// dirty are the paths that differ from the last commit.
-	dirty []string
+	// dirty are the paths that differ from the last commit, and absent those that
+	// are not checked out: submodules, and what a sparse checkout leaves out.
+	dirty, absent []string
 	// pinned are the files that hold pins: a pin would change the key that it is
 	// pinned by, so they don't count.
 	pinned map[string]bool
+	// written is how the checkout writes files otherwise than git has them.
+	written map[string]string
 }
 
 // sourcesOf reads what the wanted ones of the components are made from.
@@ -45,23 +50,67 @@ func sourcesOf(ctx context.Context, repo *gitrepo.Repo, components *build.Compon
 	if s.tree, err = repo.ListTree(ctx, s.head, under); err != nil {
 		return nil, err
 	}
-	if s.dirty, err = repo.Uncommitted(ctx, under); err != nil {
-		return nil, err
-	}
-	outside := func(name string) bool {
-		return !slices.ContainsFunc(wanted, func(c build.Component) bool { return c.Holds(name) })
-	}
-	files, _, err := scan(ctx, repo, selection{excluded: outside}, func(name string, content []byte) bool {
-		return maybeSymbolic(name, content) || mayPin(content, components)
-	})
+	listing, err := repo.ListFiles(ctx, gitrepo.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
+	held := func(name string) bool {
+		return slices.ContainsFunc(wanted, func(c build.Component) bool { return c.Holds(name) || c.File == name })
+	}
+	if s.dirty, s.absent, err = differs(ctx, repo, listing, s.tree, under, held); err != nil {
+		return nil, err
+	}
+	return s, s.findPinned(ctx, listing, held)
+}
+
+// findPinned finds the files that hold pins: in the work tree, tracked or not, and
+// in the last commit those that are not in the work tree.
+func (s *sources) findPinned(ctx context.Context, listing *gitrepo.Listing, held func(name string) bool) error {
+	want := func(name string, content []byte) bool {
+		return maybeSymbolic(name, content) || mayPin(content, s.components)
+	}
+	here := *listing
+	here.Files = slices.Clone(listing.Files)
+	tracked := map[string]bool{}
+	var gone []string
+	for _, file := range listing.Files {
+		tracked[file.Path] = true
+		if file.SkipWorktree && manifestFile(file.Path) && held(file.Path) {
+			gone = append(gone, file.Path)
+		}
+	}
+	for _, name := range s.dirty {
+		info, err := os.Lstat(s.onDisk(name))
+		switch {
+		case err != nil && manifestFile(name):
+			gone = append(gone, name)
+		case err == nil && info.Mode().IsRegular() && !tracked[name]:
+			here.Files = append(here.Files, gitrepo.File{Path: name})
+		}
+	}
+	files, _, err := read(ctx, s.repo, &here, func(name string) bool { return !held(name) }, want)
+	if err != nil {
+		return err
+	}
+	contents, err := s.repo.FilesAt(ctx, s.head, gone)
+	if err != nil {
+		return err
+	}
+	charts := chartDirs(listing.Files)
+	for name, content := range contents {
+		if want(name, content) && len(content) <= MaxFile {
+			files = append(files, &markedFile{path: name, content: content, template: inTemplates(name, charts)})
+		}
+	}
 	for _, f := range files {
-		f.components = components
+		f.components = s.components
 		s.pinned[f.path] = f.holdsPins()
 	}
-	return s, nil
+	return nil
+}
+
+func (s *sources) onDisk(name string) string {
+	return filepath.Join(s.repo.Top(), filepath.FromSlash(name))
 }
 
 // holdsPins tells whether the file names a digest of a component, or waits for
@@ -102,16 +151,14 @@ func (s *sources) inputs(c build.Component) ([]build.Input, *Problem) {
 			}
 		}
 		if s.counts(c, name) {
-			inputs = append(inputs, build.Input{Path: name, Mode: fmt.Sprintf("%06o", entry.Mode), Object: entry.Object})
+			inputs = append(inputs, build.Input{Path: name, Mode: fmt.Sprintf("%06o", entry.Mode), Object: entry.Object, Written: s.written[name]})
 		}
 	}
 	slices.SortFunc(inputs, func(a, b build.Input) int { return strings.Compare(a.Path, b.Path) })
-	var dirty []string
-	for _, name := range s.dirty {
-		if c.Holds(name) && s.counts(c, name) {
-			dirty = append(dirty, name)
-		}
+	count := func(names []string) []string {
+		return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !c.Holds(name) || !s.counts(c, name) })
 	}
+	dirty, absent := count(s.dirty), count(s.absent)
 	for _, input := range c.Inputs {
 		switch {
 		case used[input]:
@@ -119,9 +166,20 @@ func (s *sources) inputs(c build.Component) ([]build.Input, *Problem) {
 		default:
 			return nil, problem("the input %s matches nothing that git tracks", input)
 		}
+		if s.tree[input].Mode == 0o120000 {
+			return nil, problem("the input %s is a symbolic link, and would count as nothing else; name what it points at", input)
+		}
 		if s.pinned[input] && !isComponentFile(input) && s.pinsOwn(c, input) {
 			return nil, problem("the input %s holds a pin of %s itself, so each pin would change what it is pinned by; leave it out", input, c.Name)
 		}
+	}
+	for _, name := range absent {
+		if s.tree[name].Mode == 0o160000 {
+			return nil, problem("the submodule %s, which %s is made from, is not checked out; run git submodule update --init --recursive %s", name, c.Name, name)
+		}
+	}
+	if len(absent) > 0 {
+		return nil, problem("%s is made from what this sparse checkout leaves out: %s; git sparse-checkout add has it checked out", c.Name, someOf(absent))
 	}
 	if len(dirty) > 0 {
 		return nil, problem("%s is made from what is not committed: %s; commit or stash it, so that the image is what a commit says", c.Name, someOf(dirty))

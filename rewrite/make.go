@@ -72,16 +72,35 @@ func (p *Plan) lookUp(ctx context.Context, o Options) error {
 		if len(ready) == 0 {
 			return nil
 		}
-		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(asked)
-		for _, t := range ready {
+		err := askAll(ready, func(t *Target) error {
 			t.asked = true
-			group.Go(func() error { return t.find(ctx, o, p.sources, resolve) })
-		}
-		if err := group.Wait(); err != nil {
+			return t.find(ctx, o, p.sources, resolve)
+		})
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// askAll asks about all targets at once, and returns the error of the first of
+// them in their order: what is said does not depend on which answer came first.
+func askAll(targets []*Target, ask func(*Target) error) error {
+	errs := make([]error, len(targets))
+	var group errgroup.Group
+	group.SetLimit(asked)
+	for i, t := range targets {
+		group.Go(func() error {
+			errs[i] = ask(t)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // resolver looks each tag up once.
@@ -141,40 +160,38 @@ func (p *Plan) unversioned() error {
 // mayBuild finds out, before anything is built, whether everything can be: the
 // tools are here, and the registries take what they make.
 func (p *Plan) mayBuild(ctx context.Context, o Options) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(asked)
-	for _, t := range p.made() {
-		if t.Action != Build {
+	targets := slices.DeleteFunc(p.made(), func(t *Target) bool { return t.Action != Build })
+	for _, t := range targets {
+		c := t.component
+		tool := c.Recipe.Program()
+		if tool.Name == "" {
 			continue
 		}
-		c := t.component
-		if tool := c.Recipe.Program(); tool.Name != "" {
-			if _, err := exec.LookPath(tool.Name); err != nil {
-				get := "install it"
-				if tool.Get != "" {
-					get += " (" + tool.Get + ")"
-				}
-				return fmt.Errorf("%s:%d: %s is built with %s, which is not here; %s, or correct build.%s", c.File, c.Line, c.Name, tool.Name, get, c.Kind)
+		if _, err := exec.LookPath(tool.Name); err != nil {
+			get := "install it"
+			if tool.Get != "" {
+				get += " (" + tool.Get + ")"
 			}
+			return fmt.Errorf("%s:%d: %s is built with %s, which is not here; %s, or correct build.%s", c.File, c.Line, c.Name, tool.Name, get, c.Kind)
 		}
-		group.Go(func() error {
-			if err := o.Registry.MayPush(ctx, t.Image); err != nil {
-				return fmt.Errorf("%s can't be pushed, so nothing was built: %w", t.Name, err)
-			}
-			return nil
-		})
 	}
-	return group.Wait()
+	return askAll(targets, func(t *Target) error {
+		if err := o.Registry.MayPush(ctx, t.Image); err != nil {
+			return fmt.Errorf("%s can't be pushed, so nothing was built: %w", t.Name, err)
+		}
+		return nil
+	})
 }
 
 // builder returns the builder, with what is around it: a limit, so that a build
-// counts as begun when it has its turn; the log; and the registry's word.
-func (o Options) builder() build.Builder {
+// counts as begun when it has its turn; the log; the registry's word; and a look at
+// whether the inputs stayed what they are.
+func (p *Plan) builder(o Options) build.Builder {
 	var b build.Builder = build.ByRecipe{}
 	if o.Builder != nil {
 		b = o.Builder
 	}
-	return build.Limit(build.Watch(build.Checked(b), o.Watcher, o.LogDir), o.Jobs)
+	return build.Limit(build.Watch(build.Checked(steady{b, p, o}), o.Watcher, o.LogDir), o.Jobs)
 }
 
 // build builds what is not there, each after what it needs.
@@ -191,7 +208,7 @@ func (p *Plan) build(ctx context.Context, repo *gitrepo.Repo, o Options) error {
 	if o.Planned != nil {
 		o.Planned(planned)
 	}
-	builder := o.builder()
+	builder := p.builder(o)
 	group, ctx := errgroup.WithContext(ctx)
 	done := map[*Target]chan struct{}{}
 	for _, t := range p.Targets {
@@ -248,7 +265,7 @@ func (t *Target) build(ctx context.Context, repo *gitrepo.Repo, o Options, s *so
 		return err
 	}
 	t.Digest, err = builder.Build(ctx, build.Request{
-		Component: c, Top: repo.Top(), Inputs: inputs, Tag: t.ingredients.Tag(),
+		Component: c, Top: repo.Top(), Inputs: inputs, Bases: t.ingredients.Bases, Tag: t.ingredients.Tag(),
 		Revision: revision, Time: at, Registry: o.Registry,
 	})
 	return err
@@ -286,6 +303,11 @@ func (p *Plan) dropUnchanged() {
 		}
 	}
 	p.files = slices.DeleteFunc(p.files, func(f *markedFile) bool { return len(f.marks) == 0 })
+	for _, t := range p.Targets {
+		if !needed[t.id()] { // its pins did not move
+			p.Warnings = slices.DeleteFunc(p.Warnings, func(w Problem) bool { return slices.Contains(p.stays[t.Image], w) })
+		}
+	}
 	p.Targets = slices.DeleteFunc(p.Targets, func(t *Target) bool { return !needed[t.id()] })
 	for _, t := range p.made() {
 		t.Tags = tags[t.id()]

@@ -88,6 +88,9 @@ type Plan struct {
 	files   []*markedFile
 	targets map[string]*Target
 	sources *sources
+	// stays are the warnings of what names an image that moves, and doesn't move
+	// with it, by image.
+	stays map[string][]Problem
 }
 
 // Empty tells whether there is nothing to rewrite.
@@ -107,6 +110,7 @@ func (e *ProblemsError) Error() string {
 
 // newPlan plans the marks of the files.
 func newPlan(files []*markedFile, problems []Problem, components *build.Components, only []string) *Plan {
+	only = withBases(files, components, only)
 	p := &Plan{Problems: problems, targets: map[string]*Target{}}
 	for _, f := range files {
 		p.Problems = append(p.Problems, f.problems...)
@@ -117,6 +121,8 @@ func newPlan(files []*markedFile, problems []Problem, components *build.Componen
 				p.Problems = append(p.Problems, *problem)
 			} else if p.targets[p.idOf(m)] != nil {
 				kept = append(kept, m)
+			} else {
+				f.others = append(f.others, m)
 			}
 		}
 		f.marks = kept
@@ -196,7 +202,7 @@ func (p *Plan) add(m mark, components *build.Components, only []string) *Problem
 	if owned {
 		name = component.Name
 	}
-	if len(only) > 0 && !slices.Contains(only, name) {
+	if len(only) > 0 && !slices.Contains(only, name) && !slices.Contains(only, m.at()) {
 		return nil
 	}
 	target := &Target{Name: name, Image: m.ref.Repository, Action: Build, component: component, declared: component}

@@ -72,12 +72,14 @@ func prepare(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) 
 		}
 	}
 	var reasons map[string]string
+	var warnings []Problem
+	var stays map[string][]Problem
 	if o.Changed {
-		if reasons, err = stale(ctx, repo, components, o); err != nil {
+		if reasons, warnings, err = stale(ctx, repo, components, o); err != nil {
 			return nil, err
 		}
 		var more []Problem
-		if files, more, err = markStale(ctx, repo, files, components, reasons, o, excluded); err != nil {
+		if files, stays, more, err = markStale(ctx, repo, files, components, reasons, o, excluded); err != nil {
 			return nil, err
 		}
 		problems = append(problems, more...)
@@ -86,6 +88,8 @@ func prepare(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) 
 		return nil, err
 	}
 	plan := newPlan(files, problems, components, o.Components)
+	plan.Warnings = append(plan.Warnings, warnings...)
+	plan.stays = stays
 	plan.giveReasons(reasons, components)
 	if err := plan.measure(ctx, repo, components, o); err != nil {
 		return nil, err

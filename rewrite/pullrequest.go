@@ -11,7 +11,8 @@ import (
 )
 
 // CheckPullRequest returns why the branch can't become a pull request, before
-// anything is built for it: it is the one that pull requests go to.
+// anything is built for it: it is the one that pull requests go to, or has nothing
+// to be compared with.
 func CheckPullRequest(ctx context.Context, repo *gitrepo.Repo, o Options) error {
 	head, err := repo.Head(ctx)
 	if err != nil {
@@ -27,7 +28,9 @@ func CheckPullRequest(ctx context.Context, repo *gitrepo.Repo, o Options) error 
 	if target == head.Branch() {
 		return fmt.Errorf("this is %s, which pull requests go to; git switch -c NAME makes a branch of its own", target)
 	}
-	return nil
+	// What it says of the pins needs this, when they are built and pushed.
+	_, err = mergeBase(ctx, repo, o)
+	return err
 }
 
 // OpenPullRequest opens the pull request of the pushed branch, or brings the one
@@ -61,12 +64,9 @@ var ErrNothingPinned = errors.New("the branch pins no image anew, so there is no
 // pullBase returns the branch that a pull request goes to, "" for the forge's
 // default.
 func pullBase(ctx context.Context, repo *gitrepo.Repo, o Options) (string, error) {
-	base := o.Base
-	if base == "" {
-		var err error
-		if base, err = repo.DefaultBranch(ctx, o.remote()); err != nil {
-			return "", err
-		}
+	base, err := baseRevision(ctx, repo, o)
+	if err != nil {
+		return "", err
 	}
 	base = strings.TrimPrefix(base, "refs/remotes/")
 	name, tracked := strings.CutPrefix(base, o.remote()+"/")

@@ -32,6 +32,9 @@ func (p *Plan) measure(ctx context.Context, repo *gitrepo.Repo, components *buil
 		return err
 	}
 	p.sources = s
+	if s.written, err = writtenAs(ctx, repo, s.tree); err != nil {
+		return err
+	}
 	changes := map[string]bool{} // files that this run changes
 	for _, f := range p.files {
 		changes[f.path] = len(f.marks) > 0
@@ -117,7 +120,7 @@ func (p *Plan) depend(targets []*Target) {
 			base := p.targets[p.idOf(m)]
 			used := false
 			for _, t := range targets {
-				if t.component.File == f.path && t.component.Mentions(m.scalar.Value) {
+				if t.component.File == f.path && t.component.HasAt(placeIn(m)) {
 					used = true
 					t.bases = append(t.bases, m)
 					if !slices.Contains(t.needs, base) {
@@ -130,6 +133,42 @@ func (p *Plan) depend(targets []*Target) {
 			}
 		}
 	}
+}
+
+// withBases adds to the names of the components that were asked for what they are
+// built on: the components whose placeholders stand in their build sections, and
+// third parties' placeholders there, by their place.
+func withBases(files []*markedFile, components *build.Components, only []string) []string {
+	if len(only) == 0 {
+		return nil
+	}
+	all := slices.Clone(only)
+	for again := true; again; {
+		again = false
+		for _, f := range files {
+			for _, m := range f.marks {
+				if m.was != "" || !isComponentFile(f.path) || !slices.ContainsFunc(components.All(), func(c build.Component) bool {
+					return c.File == f.path && slices.Contains(all, c.Name) && c.HasAt(placeIn(m))
+				}) {
+					continue
+				}
+				name := m.at()
+				if base, ok := components.ByImage(m.ref.Repository); ok && m.ref.Verb == imageref.Build {
+					name = base.Name
+				}
+				if !slices.Contains(all, name) {
+					all = append(all, name)
+					again = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+// placeIn is where a mark of a pin.yaml stands.
+func placeIn(m mark) build.Place {
+	return build.Place{Line: m.scalar.Line, Column: m.scalar.Column, Value: m.scalar.Value}
 }
 
 // cycle returns the problem of components that need each other.
@@ -171,16 +210,18 @@ var errLater = errors.New("a base is known by its tag alone")
 // up; without it, one that would have to be is errLater. All needs have their
 // digest.
 func (t *Target) settle(ctx context.Context, o Options, s *sources, resolve func(ctx context.Context, repository, tag string) (string, error)) error {
-	written := map[string]string{}
+	written := map[build.Place]string{}
 	for _, m := range t.bases {
 		base := t.needs[slices.IndexFunc(t.needs, func(n *Target) bool { return n.id() == idOf(m) })]
 		tag, err := m.newTag()
 		if err != nil {
 			return err
 		}
-		written[m.scalar.Value] = m.edits(base.Digest, tag)[0].New
+		for _, edit := range m.edits(base.Digest, tag) {
+			written[build.Place{Line: edit.Scalar.Line, Column: edit.Scalar.Column, Value: edit.Scalar.Value}] = edit.New
+		}
 	}
-	c, err := t.component.WithReferences(written)
+	c, err := t.component.WithValues(written)
 	if err != nil {
 		return err
 	}
@@ -234,11 +275,7 @@ func staticBase(ctx context.Context, c build.Component, base build.Base, o Optio
 	if resolve == nil {
 		return "", errLater
 	}
-	tag := ref.Tag
-	if tag == "" {
-		tag = "latest"
-	}
-	digest, err := resolve(ctx, ref.Repository, tag)
+	digest, err := resolve(ctx, ref.Repository, tagOf(ref))
 	if err != nil {
 		return "", err
 	}
@@ -246,11 +283,7 @@ func staticBase(ctx context.Context, c build.Component, base build.Base, o Optio
 }
 
 func suggestion(ref imageref.Reference) string {
-	tag := ref.Tag
-	if tag == "" {
-		tag = "latest"
-	}
-	return ref.Repository + ":" + tag + "@sha256:…"
+	return ref.Repository + ":" + tagOf(ref) + "@sha256:…"
 }
 
 // made returns the targets that are built here, or were.

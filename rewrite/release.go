@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/pin-cmp/pin-cmp/build"
 	"github.com/pin-cmp/pin-cmp/internal/gitrepo"
@@ -169,7 +170,7 @@ func (r *Release) Body() string {
 	for _, i := range r.Images {
 		fmt.Fprintf(&b, "\n**%s** `%s@%s`\n", i.Name, i.Image, i.After.Digest)
 		for _, commit := range i.Commits {
-			fmt.Fprintf(&b, "- %s %s\n", commit.Hash, codeSpan(commit.Text))
+			fmt.Fprintf(&b, "- %s %s\n", commit.Hash, codeSpan(visible(commit.Text)))
 		}
 	}
 	return b.String()
@@ -194,6 +195,21 @@ func size(n int64) string {
 		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	}
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
+
+// visible takes out of a text what would not be seen as it is: control characters,
+// and those that turn the direction of writing round.
+func visible(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+	if strings.TrimSpace(text) == "" {
+		return "(no subject)"
+	}
+	return text
 }
 
 // codeSpan shows a text as it is: a subject may hold anything, and must neither

@@ -115,6 +115,7 @@ func (p *Plan) LookUp(ctx context.Context, o Options) error {
 		return err
 	}
 	p.list()
+	_ = p.unversioned() // it is among the problems
 	return nil
 }
 
@@ -144,6 +145,12 @@ func Run(ctx context.Context, repo *gitrepo.Repo, o Options) (*Plan, error) {
 		}
 		if plan.Empty() {
 			return plan, nil
+		}
+		if over, err := plan.overtaken(ctx); err != nil {
+			return plan, fmt.Errorf("nothing was rewritten: %w", err)
+		} else if over {
+			o.notice("what the images are made from was committed anew meanwhile; planning again with what is built")
+			continue
 		}
 		err = plan.write(ctx, repo, place, o)
 		if !errors.Is(err, transaction.ErrMoved) {

@@ -50,6 +50,7 @@ type markedFile struct {
 	parameters map[string]*yamledit.Scalar
 
 	marks    []mark
+	others   []mark // of components that were not asked for
 	problems []Problem
 	warnings []Problem
 }
@@ -154,7 +155,7 @@ func (f *markedFile) find() {
 		f.unparsable(err)
 		return
 	}
-	f.settle(f.readAll(asItStands))
+	f.settle(f.readAll(asItStands), "placeholder")
 	f.leftOver()
 }
 

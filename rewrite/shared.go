@@ -123,8 +123,9 @@ func (f *markedFile) readMerged(r *readings, shown view) {
 }
 
 // settle makes marks and problems of the readings. A scalar that is replaced is
-// replaced in all its places at once, so it must mean the same in all of them.
-func (f *markedFile) settle(r *readings) {
+// replaced in all its places at once, so it must mean the same in all of them; what
+// says what it is.
+func (f *markedFile) settle(r *readings, what string) {
 	for _, index := range r.order {
 		all := r.of[index]
 		var first *reading
@@ -144,8 +145,8 @@ func (f *markedFile) settle(r *readings) {
 				clean = false
 			case !same(first.mark, one.mark):
 				f.problems = append(f.problems, *f.problem(one.at,
-					"this is the placeholder of line %d, which gets the digest of %s there, but here it is for %s; write it out in both places",
-					first.mark.scalar.Line, nameOf(first.mark.ref), nameOf(one.mark.ref)))
+					"this is the %s of line %d, which gets the digest of %s there, but here it is for %s; write it out in both places",
+					what, first.mark.scalar.Line, nameOf(first.mark.ref), nameOf(one.mark.ref)))
 				clean = false
 			}
 		}

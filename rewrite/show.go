@@ -54,7 +54,7 @@ func (p *Plan) WriteText(w io.Writer, withDiff bool) error {
 		}
 	}
 	for _, pin := range p.Pins {
-		fmt.Fprintf(table, "%s:%d\t%s\t-> %s\n", pin.File, pin.Line, pin.From, pin.To)
+		fmt.Fprintf(table, "%s:%d\t%s\t%s\t-> %s\n", pin.File, pin.Line, pin.Component, pin.From, pin.To)
 	}
 	_ = table.Flush()
 	if withDiff {
@@ -64,6 +64,9 @@ func (p *Plan) WriteText(w io.Writer, withDiff bool) error {
 	}
 	if p.Empty() && len(p.Problems) == 0 {
 		b.WriteString("nothing to rewrite\n")
+	}
+	if p.Commit != "" {
+		fmt.Fprintf(&b, "committed %.12s\n", p.Commit)
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the plan: %w", err)

@@ -66,10 +66,15 @@ func (f *markedFile) pins(wanted func(mark) bool) (pins []mark, refused []Proble
 	f.marks, f.problems = nil, nil
 	r := f.readAll(asPlaceholder)
 	for index, all := range r.of {
-		r.of[index] = slices.DeleteFunc(all, func(one reading) bool { return one.mark == nil || !wanted(*one.mark) })
+		all = slices.DeleteFunc(all, func(one reading) bool { return one.mark == nil })
+		// One that is wanted in one place is replaced in all of them.
+		if !slices.ContainsFunc(all, func(one reading) bool { return wanted(*one.mark) }) {
+			all = nil
+		}
+		r.of[index] = all
 	}
 	r.order = slices.DeleteFunc(r.order, func(index int) bool { return len(r.of[index]) == 0 })
-	f.settle(r)
+	f.settle(r, "digest")
 	pins, refused = f.marks, f.problems
 	f.marks, f.problems, f.warnings = marks, problems, warnings
 	for i := range pins {
