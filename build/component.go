@@ -34,8 +34,9 @@ type Component struct {
 	// label; "" leaves that out. It is written down, not taken from git's
 	// configuration: that differs from clone to clone.
 	Source string
-	// Platforms are those that the image is for, "linux/arm64"; empty leaves it to
-	// the recipe.
+	// Platforms are those that the image is for, "linux/arm64", as they are
+	// declared. Without any it is for linux/amd64; what a command, Bazel or Nix
+	// makes is theirs to say.
 	Platforms []string
 	// Dir is the directory of the pin.yaml, from the repository's root.
 	Dir string
