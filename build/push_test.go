@@ -700,9 +700,9 @@ func TestPushIdle(t *testing.T) {
 		d.spoil(func(_ int, _ http.ResponseWriter, r *http.Request) bool {
 			if kind(r) == "PATCH upload" && r.ContentLength > 1_000_000 {
 				var all bytes.Buffer
-				for range 40 { // four seconds, in all
+				for range 40 { // longer than the timeout, in all
 					_, _ = io.CopyN(&all, r.Body, 1_000_000)
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(150 * time.Millisecond)
 				}
 				_, _ = io.Copy(&all, r.Body)
 				r.Body = io.NopCloser(&all)
@@ -710,7 +710,7 @@ func TestPushIdle(t *testing.T) {
 			return false
 		})
 		r := d.client()
-		r.Timeout = time.Second
+		r.Timeout = 5 * time.Second // what a busy machine may take between two of them is less
 		i, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), artifact)
 		if err != nil {
 			t.Fatal(err)
