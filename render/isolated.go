@@ -24,6 +24,10 @@ const (
 	DefaultOutput = 100 << 20
 )
 
+// LargestFile is the size in bytes of the largest file that a render reads: of a
+// larger one a checkout in memory needs no more than the size.
+const LargestFile = maxFile
+
 // Isolated renders each application in a child process of its own: this binary,
 // started again. The child has no environment, no programs to run, and no
 // network; it ends with the render, and nothing that one application leaves

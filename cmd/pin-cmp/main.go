@@ -89,6 +89,6 @@ like ghcr.io/acme/web@build name, and puts the digests into their places.`,
 	}
 	root.PersistentFlags().BoolP("quiet", "q", false, "say nothing but results and errors")
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newGenerate(), newVerify(), newPlan(), newRewrite(), newRegistry(), newDemo())
+	root.AddCommand(newGenerate(), newVerify(), newPlan(), newRewrite(), newRegistry(), newDemo(), newServe(), newHealthcheck())
 	return root
 }
