@@ -1,0 +1,3 @@
+module github.com/pin-cmp/pin-cmp/test/argocd/stack
+
+go 1.24.0
